@@ -1,0 +1,176 @@
+//! The expansion of `#[workflow]`.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use sha2::{Digest, Sha256};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, ItemFn, LitStr, Pat, ReturnType, Type};
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let fingerprint = fingerprint(item.clone());
+    let function: ItemFn = syn::parse2(item)?;
+    let name = name(attribute, &function)?;
+    check(&function)?;
+    let mut inputs = function.sig.inputs.iter();
+    let context = argument(inputs.next(), &function)?;
+    let input = inputs.next();
+
+    let visibility = &function.vis;
+    let ident = &function.sig.ident;
+    let attributes = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+    let others = function.attrs.iter().filter(|attribute| !attribute.path().is_ident("doc"));
+    let (context_pattern, context_type) = (&context.0, &context.1);
+    let (input_pattern, input_type) = match input {
+        Some(input) => argument(Some(input), &function)?,
+        None => (quote!(()), syn::parse_quote!(())),
+    };
+    let ReturnType::Type(_, output) = &function.sig.output else {
+        return Err(Error::new(function.sig.span(), "a workflow returns a `Result`"));
+    };
+    let (body, inner) = (&function.block, format_ident!("run"));
+    // The error of a wrong return type should point at the return type.
+    let success = quote_spanned!(output.span()=> <#output as ::dbos_runtime::__private::Fallible>::Ok);
+    Ok(quote! {
+        #(#attributes)*
+        #[allow(non_camel_case_types)]
+        #[derive(Clone, Copy, Debug)]
+        #visibility struct #ident;
+
+        impl ::dbos_runtime::Target for #ident {
+            type Input = #input_type;
+            type Output = #success;
+            type Error = <#context_type as ::dbos_runtime::__private::Context>::Error;
+
+            fn name(&self) -> &str {
+                #name
+            }
+        }
+
+        impl ::dbos_runtime::Workflow for #ident {
+            type State = <#context_type as ::dbos_runtime::__private::Context>::State;
+
+            fn fingerprint(&self) -> &'static str {
+                #fingerprint
+            }
+
+            #(#others)*
+            async fn #inner(#context_pattern: #context_type, #input_pattern: #input_type) -> #output #body
+        }
+    })
+}
+
+/// The name that the attribute gives, or the function's own.
+fn name(attribute: TokenStream, function: &ItemFn) -> syn::Result<String> {
+    if attribute.is_empty() {
+        return Ok(function.sig.ident.to_string());
+    }
+    let mut name = None;
+    let parser = syn::meta::parser(|meta| {
+        if !meta.path.is_ident("name") {
+            return Err(meta.error("expected `name = \"…\"`"));
+        }
+        name = Some(meta.value()?.parse::<LitStr>()?.value());
+        Ok(())
+    });
+    syn::parse::Parser::parse2(parser, attribute)?;
+    name.filter(|name| !name.is_empty()).ok_or_else(|| Error::new(function.sig.ident.span(), "the name is empty"))
+}
+
+fn check(function: &ItemFn) -> syn::Result<()> {
+    let signature = &function.sig;
+    if signature.asyncness.is_none() {
+        return Err(Error::new(signature.fn_token.span, "a workflow is an `async fn`"));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new(signature.generics.span(), "a workflow has one name, so it cannot be generic"));
+    }
+    if signature.inputs.is_empty() || signature.inputs.len() > 2 {
+        let message = "a workflow takes a context and at most one input; use a tuple or a struct for more";
+        return Err(Error::new(signature.inputs.span(), message));
+    }
+    Ok(())
+}
+
+fn argument(argument: Option<&FnArg>, function: &ItemFn) -> syn::Result<(TokenStream, Type)> {
+    match argument {
+        Some(FnArg::Typed(typed)) => {
+            let pattern: &Pat = &typed.pat;
+            Ok((pattern.to_token_stream(), (*typed.ty).clone()))
+        }
+        Some(FnArg::Receiver(receiver)) => Err(Error::new(receiver.span(), "a workflow is a free function")),
+        None => Err(Error::new(function.sig.span(), "a workflow takes a context")),
+    }
+}
+
+/// A hash over the function's tokens, without doc comments: what changes only the looks changes nothing here.
+fn fingerprint(item: TokenStream) -> String {
+    let mut hash = Sha256::new();
+    feed(item, &mut hash);
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn feed(tokens: TokenStream, hash: &mut Sha256) {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        if let TokenTree::Punct(punct) = &token
+            && punct.as_char() == '#'
+            && tokens.peek().is_some_and(is_doc)
+        {
+            tokens.next();
+            continue;
+        }
+        match token {
+            TokenTree::Group(group) => {
+                hash.update(format!("{:?}", group.delimiter()));
+                feed(group.stream(), hash);
+                hash.update("end");
+            }
+            other => {
+                hash.update(other.to_string());
+                hash.update([0]);
+            }
+        }
+    }
+}
+
+fn is_doc(token: &TokenTree) -> bool {
+    match token {
+        TokenTree::Group(group) => group.stream().into_iter().next().is_some_and(|first| first.to_string() == "doc"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash_of(code: &str) -> String {
+        fingerprint(code.parse().unwrap())
+    }
+
+    #[test]
+    fn looks_do_not_change_the_fingerprint_and_code_does() {
+        let plain = hash_of("async fn a(ctx: Ctx) -> Result<(), E> { ctx.step(\"x\").await }");
+        let dressed = hash_of(
+            "/// Docs.\n async fn a( ctx : Ctx )\n -> Result<(), E> {\n // why\n ctx.step(\"x\")\n.await }",
+        );
+        assert_eq!(plain, dressed);
+        assert_ne!(plain, hash_of("async fn a(ctx: Ctx) -> Result<(), E> { ctx.step(\"y\").await }"));
+    }
+
+    #[test]
+    fn what_is_no_workflow_is_refused_with_the_reason() {
+        let cases = [
+            ("fn a(ctx: Ctx) -> Result<(), E> { Ok(()) }", "async fn"),
+            ("async fn a() -> Result<(), E> { Ok(()) }", "a context"),
+            ("async fn a(self) -> Result<(), E> { Ok(()) }", "free function"),
+            ("async fn a(c: Ctx, b: u8, d: u8) -> Result<(), E> { Ok(()) }", "at most one input"),
+            ("async fn a<T>(c: Ctx, b: T) -> Result<(), E> { Ok(()) }", "generic"),
+            ("async fn a(c: Ctx) {}", "returns a `Result`"),
+        ];
+        for (code, reason) in cases {
+            let error = expand(TokenStream::new(), code.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(reason), "{code}: {error}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+ALTER TABLE {schema}.workflow_status ADD COLUMN owner_xid TEXT;

@@ -1,0 +1,1 @@
+ALTER TABLE {schema}.workflow_schedules ADD COLUMN queue_name TEXT;

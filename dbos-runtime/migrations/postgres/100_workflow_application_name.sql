@@ -1,0 +1,1 @@
+ALTER TABLE {schema}.workflow_status ADD COLUMN application_name TEXT;

@@ -1,0 +1,1 @@
+ALTER TABLE {schema}.queues ADD COLUMN application_name TEXT;

@@ -1,0 +1,3 @@
+ALTER TABLE notifications ADD COLUMN consumed BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX idx_notifications
+    ON notifications (destination_uuid, topic);

@@ -1,0 +1,1 @@
+ALTER TABLE workflow_status ADD COLUMN application_name TEXT DEFAULT NULL;

@@ -1,0 +1,127 @@
+//! Settings with their defaults, checked before anything is opened.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::ids::{AppVersion, ExecutorId};
+use crate::limits;
+
+/// Everything that a launch needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) database_url: String,
+    pub(crate) schema: String,
+    pub(crate) migrate: bool,
+    pub(crate) listen_notify: bool,
+    pub(crate) pool_size: u32,
+    pub(crate) lanes: usize,
+    pub(crate) executor: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) max_recovery_attempts: Option<i64>,
+    pub(crate) startup_timeout: Duration,
+    pub(crate) patience: Duration,
+    pub(crate) poll: Duration,
+}
+
+impl Config {
+    pub(crate) fn new(name: String) -> Self {
+        Self {
+            database_url: default_url(&name),
+            name,
+            schema: "dbos".to_owned(),
+            migrate: true,
+            listen_notify: true,
+            pool_size: 20,
+            lanes: 2,
+            executor: None,
+            version: None,
+            max_recovery_attempts: Some(100),
+            startup_timeout: Duration::from_secs(30),
+            patience: Duration::from_secs(5),
+            poll: Duration::from_secs(1),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        limits::application(&self.name)?;
+        schema(&self.schema)?;
+        if self.pool_size == 0 || self.pool_size > 1000 {
+            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
+        }
+        if self.lanes == 0 || self.lanes > 16 {
+            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
+        }
+        if self.poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        Ok(())
+    }
+
+    /// The executor's name: configured, else `DBOS__VMID`, else `local`.
+    pub(crate) fn executor(&self) -> Result<ExecutorId> {
+        ExecutorId::parse(configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()))
+    }
+
+    /// The application's version: configured, else `DBOS__APPVERSION`, else the hash over the registered workflows.
+    pub(crate) fn version(&self, hash: impl FnOnce() -> String) -> Result<AppVersion> {
+        AppVersion::parse(configured(self.version.as_deref(), "DBOS__APPVERSION").unwrap_or_else(hash))
+    }
+
+    pub(crate) fn application_id() -> String {
+        std::env::var("DBOS__APPID").unwrap_or_default()
+    }
+}
+
+/// In DBOS Cloud (`DBOS__CLOUD=true`) the environment decides, elsewhere the configuration does.
+fn configured(own: Option<&str>, variable: &str) -> Option<String> {
+    let environment = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    let own = own.map(ToOwned::to_owned);
+    if std::env::var("DBOS__CLOUD").is_ok_and(|value| value == "true") {
+        environment.or(own)
+    } else {
+        own.or(environment)
+    }
+}
+
+/// The official default: a file in the working directory, named after the application.
+fn default_url(name: &str) -> String {
+    let file = name.replace('-', "_");
+    let file = if file.starts_with(|c: char| c.is_ascii_digit()) { format!("_{file}") } else { file };
+    format!("sqlite:{file}.sqlite")
+}
+
+fn schema(name: &str) -> Result<()> {
+    if name.len() > 63 {
+        return Err(Error::invalid(format!("schema name {name:?} is longer than 63 bytes")));
+    }
+    limits::text("schema name", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_follows_the_name() {
+        assert_eq!(default_url("widget-store"), "sqlite:widget_store.sqlite");
+        assert_eq!(default_url("7-up"), "sqlite:_7_up.sqlite");
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_opened() {
+        let good = Config::new("shop".to_owned());
+        assert!(good.check().is_ok());
+        let bad = [
+            Config { name: "Shop".to_owned(), ..good.clone() },
+            Config { schema: String::new(), ..good.clone() },
+            Config { schema: "x".repeat(64), ..good.clone() },
+            Config { pool_size: 0, ..good.clone() },
+            Config { lanes: 0, ..good.clone() },
+            Config { poll: Duration::ZERO, ..good.clone() },
+        ];
+        for config in bad {
+            assert!(config.check().is_err(), "{config:?}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The application's own tables, written by steps exactly once.
+//!
+//! When the datasource is the system database, the application's rows and the step's record are one commit. When it is
+//! another one, a witness row in it tells a later execution that the commit happened.
+
+mod backend;
+mod guard;
+mod transaction;
+mod witness;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::Pool;
+use tokio::sync::OwnedMutexGuard;
+
+pub use self::backend::Backend;
+use self::backend::{Bind, Dialect};
+pub use self::guard::{Begun, OpenTransaction};
+pub use self::transaction::{IsolationLevel, TransactionOptions};
+pub(crate) use self::witness::Witnesses;
+use crate::engine::Execution;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::writer::Writer;
+
+/// A pool of connections to the application's tables, for [`Ctx::transaction`](crate::Ctx::transaction).
+///
+/// `DB` is `sqlx::Postgres`, `sqlx::Sqlite`, or, with the feature `any`, `sqlx::Any`, for code that runs on both. Cheap
+/// to clone.
+///
+/// It finds out by itself whether it is the system database: it looks there for the row of the workflow that uses it.
+pub struct Datasource<DB: Backend> {
+    inner: Arc<Inner<DB>>,
+}
+
+struct Inner<DB: Backend> {
+    pool: Pool<DB>,
+    dialect: Dialect,
+    schema: String,
+    writer: Option<Writer>,
+    /// Per runtime that has used it: is it that runtime's system database?
+    home: Mutex<HashMap<u64, bool>>,
+}
+
+impl<DB: Backend> Clone for Datasource<DB> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<DB: Backend> fmt::Debug for Datasource<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datasource").field("dialect", &self.inner.dialect).finish_non_exhaustive()
+    }
+}
+
+impl<DB: Backend> Datasource<DB> {
+    /// Opens a pool on a database. A SQLite file is created if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] for a URL that cannot be used, [`ErrorKind::Unavailable`] when nothing answers.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let pool = DB::open(url).await?;
+        Self::from_pool(pool)
+    }
+
+    /// Takes a pool that is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] for a database of an unknown kind.
+    pub fn from_pool(pool: Pool<DB>) -> Result<Self> {
+        let dialect = DB::dialect(&pool)?;
+        let writer = DB::file(&pool).map(|file| Writer::of(&file));
+        let inner = Inner { pool, dialect, schema: "dbos".to_owned(), writer, home: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` unless said.
+    #[must_use]
+    pub fn schema(self, schema: &str) -> Self {
+        let inner = Inner {
+            pool: self.inner.pool.clone(),
+            dialect: self.inner.dialect,
+            schema: schema.to_owned(),
+            writer: self.inner.writer.clone(),
+            home: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The pool, for reads and for writes outside of workflows.
+    pub fn pool(&self) -> &Pool<DB> {
+        &self.inner.pool
+    }
+
+    /// Waits for this process's turn to write, where the database has one writer.
+    async fn turn(&self) -> Option<OwnedMutexGuard<()>> {
+        match &self.inner.writer {
+            Some(writer) => Some(writer.turn().await),
+            None => None,
+        }
+    }
+
+    /// Whether this is the database that holds the execution's own row.
+    async fn is_home(&self, execution: &Execution) -> Result<bool> {
+        let runtime = execution.shared.serial;
+        if let Some(home) = self.homes().get(&runtime) {
+            return Ok(*home);
+        }
+        let home = self.holds(execution).await?;
+        if !home {
+            // The row may be missing because this execution has lost it; that proves nothing about the database.
+            execution.still_owner().await?;
+            witness::migrate(self).await?;
+        }
+        self.homes().insert(runtime, home);
+        Ok(home)
+    }
+
+    async fn holds(&self, execution: &Execution) -> Result<bool> {
+        let (there, holds) = match self.inner.dialect {
+            Dialect::Postgres => (
+                "SELECT to_regclass($1)::text".to_owned(),
+                format!("SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2", self.table("workflow_status")),
+            ),
+            Dialect::Sqlite => (
+                "SELECT name FROM sqlite_master WHERE name = $1".to_owned(),
+                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2".to_owned(),
+            ),
+        };
+        let mut connection = self.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
+        let table = [Bind::text(&self.table("workflow_status"))];
+        if DB::first(&mut connection, there, table.to_vec()).await.map_err(failed)?.is_none_or(|row| row[0].is_none()) {
+            return Ok(false);
+        }
+        let row = vec![Bind::text(execution.fence.id.as_str()), Bind::text(execution.token().as_str())];
+        Ok(DB::first(&mut connection, holds, row).await.map_err(failed)?.is_some())
+    }
+
+    /// A table's full name in this dialect.
+    fn table(&self, name: &str) -> String {
+        match self.inner.dialect {
+            Dialect::Postgres => format!("\"{}\".{name}", self.inner.schema.replace('"', "\"\"")),
+            Dialect::Sqlite => name.to_owned(),
+        }
+    }
+
+    fn homes(&self) -> std::sync::MutexGuard<'_, HashMap<u64, bool>> {
+        self.inner.home.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unavailable(error: &sqlx::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the datasource cannot be reached: {error}"))
+}
+
+fn failed(error: sqlx::Error) -> Error {
+    Error::from(error)
+}

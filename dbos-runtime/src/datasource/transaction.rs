@@ -1,0 +1,416 @@
+//! A step that is one transaction of the application, given as a closure.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Transaction;
+use tokio::sync::OwnedMutexGuard;
+
+use super::backend::{Backend, Bind, Dialect};
+use super::{Datasource, witness};
+use crate::engine::{Ctx, Execution, Place, Scoped, answer, in_body_of, look};
+use crate::error::{DurableError, Error, ErrorKind};
+use crate::failpoint::{self, Boundary, Side};
+use crate::limits;
+use crate::model::step::StepRow;
+use crate::payload;
+
+/// How much concurrent transactions may see of each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum IsolationLevel {
+    /// Postgres' own default.
+    ReadCommitted,
+    /// One snapshot for the whole transaction.
+    RepeatableRead,
+    /// As if one after the other. The default, and the only one of SQLite.
+    #[default]
+    Serializable,
+}
+
+/// The name of a transaction step, and how it runs. A plain text is a name.
+///
+/// ```
+/// use dbos_runtime::{IsolationLevel, TransactionOptions};
+///
+/// let options = TransactionOptions::named("reserve").isolation(IsolationLevel::ReadCommitted);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+pub struct TransactionOptions {
+    pub(super) name: String,
+    isolation: IsolationLevel,
+}
+
+impl TransactionOptions {
+    /// A transaction step of that name.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), isolation: IsolationLevel::default() }
+    }
+
+    /// How much it may see of others.
+    #[must_use]
+    pub fn isolation(self, isolation: IsolationLevel) -> Self {
+        Self { isolation, ..self }
+    }
+
+    pub(super) fn begin(&self, dialect: Dialect) -> String {
+        match (dialect, self.isolation) {
+            (Dialect::Sqlite, _) => "BEGIN IMMEDIATE",
+            (Dialect::Postgres, IsolationLevel::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            (Dialect::Postgres, IsolationLevel::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            (Dialect::Postgres, IsolationLevel::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        }
+        .to_owned()
+    }
+}
+
+impl From<&str> for TransactionOptions {
+    fn from(name: &str) -> Self {
+        Self::named(name)
+    }
+}
+
+impl<S, E: DurableError> Ctx<S, E> {
+    /// Runs `body` in a transaction of the datasource, exactly once: its rows and the record of its result are committed
+    /// together.
+    ///
+    /// The body may run several times (after a serialization failure, a deadlock, a lost connection), but only one run
+    /// is committed. An error of the body rolls back and is recorded. The body gets the connection, and must not commit.
+    ///
+    /// On SQLite the transaction is the only writer of the file while the body runs: keep it short, and await nothing
+    /// slow in it. On Postgres it holds a connection of the datasource's pool.
+    ///
+    /// A failure that another run can cure is recognized where the body's error has the [`sqlx::Error`] in its chain of
+    /// sources; this crate's [`Error`] made from one has.
+    ///
+    /// # Errors
+    ///
+    /// The body's error; a control signal when the workflow has to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it while the body runs rolls back. A commit that has begun is finished.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use dbos_runtime::{Ctx, Datasource, Error};
+    /// async fn pay(ctx: Ctx<Datasource<sqlx::Sqlite>>, order: i64) -> Result<(), Error> {
+    ///     let db = ctx.state().clone();
+    ///     ctx.transaction(&db, "mark_paid", async move |tx| {
+    ///         sqlx::query("UPDATE orders SET paid = 1 WHERE id = $1").bind(order).execute(tx).await?;
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// }
+    /// ```
+    pub fn transaction<'a, DB, T, F, O>(
+        &self,
+        datasource: &'a Datasource<DB>,
+        options: O,
+        body: F,
+    ) -> Placed<impl Future<Output = Result<T, E>> + use<'a, S, E, DB, T, F, O>>
+    where
+        DB: Backend,
+        O: Into<TransactionOptions>,
+        T: Serialize + DeserializeOwned,
+        F: AsyncFn(&mut DB::Connection) -> Result<T, E>,
+    {
+        let options = options.into();
+        let claimed = limits::name("step name", &options.name).and_then(|()| self.execution.claim(1));
+        let execution = Arc::clone(&self.execution);
+        Placed::new(&self.execution, async move { run(execution, claimed?, datasource, options, body).await })
+    }
+}
+
+/// A durable call whose type cannot be forgotten; it checks where it is polled.
+#[must_use = "a durable call does nothing until it is awaited"]
+pub struct Placed<F> {
+    execution: Arc<Execution>,
+    future: Pin<Box<F>>,
+}
+
+impl<F> Placed<F> {
+    pub(super) fn new(execution: &Arc<Execution>, future: F) -> Self {
+        Self { execution: Arc::clone(execution), future: Box::pin(future) }
+    }
+}
+
+impl<F> std::fmt::Debug for Placed<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Placed").field("workflow_id", &self.execution.fence.id).finish_non_exhaustive()
+    }
+}
+
+impl<F, T, E> Future for Placed<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Error>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = in_body_of(self.execution.serial) {
+            return Poll::Ready(Err(error.into()));
+        }
+        self.future.as_mut().poll(cx)
+    }
+}
+
+/// The first wait before another run, and the longest; each wait is half as long again as the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+async fn run<DB, T, E, F>(
+    execution: Arc<Execution>,
+    number: i32,
+    datasource: &Datasource<DB>,
+    options: TransactionOptions,
+    body: F,
+) -> Result<T, E>
+where
+    DB: Backend,
+    T: Serialize + DeserializeOwned,
+    E: DurableError,
+    F: AsyncFn(&mut DB::Connection) -> Result<T, E>,
+{
+    let plan = match Plan::make(&execution, number, datasource, &options).await? {
+        Prepared::Recorded(row) => return answer(&row, &execution),
+        Prepared::Run(plan) => plan,
+    };
+    let mut wait = FIRST_WAIT;
+    loop {
+        let mut open = match plan.begin().await {
+            Ok(open) => open,
+            Err(error) => {
+                again(&execution, &error, &mut wait).await?;
+                continue;
+            }
+        };
+        let result = Scoped::new(execution.serial, Place::Step, body(&mut open.transaction)).await;
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => {
+                open.rollback().await;
+                if let Some(cause) = curable(&error) {
+                    again(&execution, cause, &mut wait).await?;
+                    continue;
+                }
+                execution.live()?;
+                execution.record(vec![plan.row().with_error(payload::encode_error(&error))]).await?;
+                return Err(error);
+            }
+        };
+        let output = payload::encode(&value)?;
+        match plan.finish(open, output).await {
+            Ok(Finished::Committed) => return Ok(value),
+            Ok(Finished::Recorded(row)) => return answer(&row, &execution),
+            Err(Failed::Sql(error)) => again(&execution, &error, &mut wait).await?,
+            Err(Failed::Runtime(error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits before another run, or gives the failure back when another run would not help.
+async fn again(execution: &Execution, error: &sqlx::Error, wait: &mut Duration) -> Result<(), Error> {
+    if !transient(error) {
+        return Err(Error::new(ErrorKind::Transaction, error.to_string()));
+    }
+    tracing::debug!(workflow.id = %execution.fence.id, retry_wait_ms = wait.as_millis(), %error, "a transaction runs again");
+    execution.sleep_until(execution.now().after(*wait)).await?;
+    *wait = wait.mul_f64(1.5).min(LONGEST_WAIT);
+    Ok(())
+}
+
+/// The driver's error behind the body's, if another run can cure it.
+fn curable<'e, E: std::error::Error + 'static>(error: &'e E) -> Option<&'e sqlx::Error> {
+    let mut next: Option<&'e (dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(sql) = error.downcast_ref::<sqlx::Error>() {
+            return transient(sql).then_some(sql);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Conflicts, and connections that were lost: by exact code, as in the stores.
+fn transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            matches!(&*code, "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300")
+                || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
+        }),
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => true,
+        _ => false,
+    }
+}
+
+/// How a transaction step is going to be made exactly once.
+pub(super) struct Plan<DB: Backend> {
+    execution: Arc<Execution>,
+    datasource: Datasource<DB>,
+    options: TransactionOptions,
+    number: i32,
+    /// Whether the step's record is in the same database.
+    home: bool,
+    started: crate::time::Timestamp,
+}
+
+pub(super) enum Prepared<DB: Backend> {
+    Recorded(StepRow),
+    Run(Plan<DB>),
+}
+
+/// An open transaction, with this process's turn to write.
+pub(super) struct Open<DB: Backend> {
+    pub(super) transaction: Transaction<'static, DB>,
+    /// Declared after the transaction, so that it is given up after it.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl<DB: Backend> Open<DB> {
+    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await
+    }
+
+    pub(super) async fn rollback(self) {
+        // A connection that cannot roll back is closed by the pool, which rolls back.
+        let _ = self.transaction.rollback().await;
+    }
+}
+
+pub(super) enum Finished {
+    Committed,
+    Recorded(StepRow),
+}
+
+pub(super) enum Failed {
+    Sql(sqlx::Error),
+    Runtime(Error),
+}
+
+impl<DB: Backend> Plan<DB> {
+    pub(super) async fn make(
+        execution: &Arc<Execution>,
+        number: i32,
+        datasource: &Datasource<DB>,
+        options: &TransactionOptions,
+    ) -> Result<Prepared<DB>, Error> {
+        let recorded = execution.recorded(number);
+        if let Some(row) = look(recorded.as_ref(), &execution.fence.id, number, &options.name)? {
+            return Ok(Prepared::Recorded(row.clone()));
+        }
+        execution.live()?;
+        let plan = Self {
+            execution: Arc::clone(execution),
+            datasource: datasource.clone(),
+            options: options.clone(),
+            number,
+            home: datasource.is_home(execution).await?,
+            started: execution.now(),
+        };
+        if !plan.home {
+            execution.witnesses.add(datasource);
+            if let Some(witnessed) = witness::find(datasource, &execution.fence, number).await? {
+                let row = plan.row().with_output(witnessed);
+                execution.record(vec![row.clone()]).await?;
+                return Ok(Prepared::Recorded(row));
+            }
+        }
+        Ok(Prepared::Run(plan))
+    }
+
+    pub(super) fn row(&self) -> StepRow {
+        StepRow::marker(self.number, self.options.name.clone(), self.started, self.execution.now())
+    }
+
+    pub(super) fn execution(&self) -> &Arc<Execution> {
+        &self.execution
+    }
+
+    /// Begins in a task of its own: a caller that leaves in the middle would leave a connection in an open transaction.
+    pub(super) async fn begin(&self) -> Result<Open<DB>, sqlx::Error> {
+        let datasource = self.datasource.clone();
+        let statement = self.options.begin(datasource.inner.dialect);
+        let begun = self.execution.shared.tasks.workflows.spawn(async move {
+            let turn = datasource.turn().await;
+            let transaction = DB::begin(datasource.inner.pool.clone(), statement).await?;
+            Ok(Open { transaction, _turn: turn })
+        });
+        begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+    }
+
+    /// Records and commits, in a task of its own: what has begun to be committed is finished.
+    pub(super) async fn finish(&self, open: Open<DB>, output: String) -> Result<Finished, Failed> {
+        let row = self.row().with_output(output);
+        let (execution, datasource) = (Arc::clone(&self.execution), self.datasource.clone());
+        let (home, committed) = (self.home, row.clone());
+        let task = self.execution.shared.tasks.workflows.spawn(async move {
+            if home {
+                commit_at_home(&execution, &datasource, open, &committed).await
+            } else {
+                witness::commit(&execution, &datasource, open, &committed).await
+            }
+        });
+        let finished = task.await.unwrap_or(Err(Failed::Sql(sqlx::Error::WorkerCrashed)))?;
+        if !self.home && matches!(finished, Finished::Committed) {
+            self.execution.record(vec![row]).await.map_err(Failed::Runtime)?;
+        }
+        Ok(finished)
+    }
+}
+
+/// The application's rows and the step's record in one commit.
+async fn commit_at_home<DB: Backend>(
+    execution: &Arc<Execution>,
+    datasource: &Datasource<DB>,
+    open: Open<DB>,
+    row: &StepRow,
+) -> Result<Finished, Failed> {
+    let mut open = open;
+    let (status, steps) = (datasource.table("workflow_status"), datasource.table("operation_outputs"));
+    let lock = if datasource.inner.dialect == Dialect::Postgres { "FOR NO KEY UPDATE" } else { "" };
+    let sql = format!(
+        "INSERT INTO {steps} (workflow_uuid, function_id, function_name, output, started_at_epoch_ms, \
+         completed_at_epoch_ms, serialization, application_name) \
+         SELECT owned.workflow_uuid, $3, $4, $5, $6, $7, $8, $9 FROM \
+         (SELECT workflow_uuid FROM {status} WHERE workflow_uuid = $1 AND owner_xid = $2 {lock}) AS owned \
+         WHERE true ON CONFLICT DO NOTHING"
+    );
+    let binds = vec![
+        Bind::text(execution.fence.id.as_str()),
+        Bind::text(execution.token().as_str()),
+        Bind::Int(row.number),
+        Bind::text(&row.name),
+        Bind::Text(row.output.clone()),
+        Bind::Big(row.started),
+        Bind::Big(row.completed),
+        Bind::Text(row.serialization.clone()),
+        Bind::text(&execution.shared.identity.application),
+    ];
+    failpoint::pass(Boundary::Transaction, Side::Before);
+    if DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)? == 1 {
+        open.commit().await.map_err(Failed::Sql)?;
+        failpoint::pass(Boundary::Transaction, Side::After);
+        return Ok(Finished::Committed);
+    }
+    open.rollback().await;
+    already(execution, row).await
+}
+
+/// Nothing was inserted: the execution has lost its row, or an earlier try of this very step was committed.
+async fn already(execution: &Arc<Execution>, row: &StepRow) -> Result<Finished, Failed> {
+    execution.still_owner().await.map_err(Failed::Runtime)?;
+    let found = execution.reread(row.number).await.map_err(Failed::Runtime)?;
+    let found = look(found.as_ref(), &execution.fence.id, row.number, &row.name).map_err(Failed::Runtime)?;
+    found.cloned().map(Finished::Recorded).ok_or_else(|| {
+        Failed::Runtime(Error::new(ErrorKind::Database, "a transaction step could not be recorded"))
+    })
+}

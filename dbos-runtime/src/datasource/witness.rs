@@ -1,0 +1,144 @@
+//! The witness row: proof, in a database that is not the system database, that a transaction step was committed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+
+use super::backend::{Backend, Bind, Dialect};
+use super::transaction::{Failed, Finished, Open};
+use super::{Datasource, failed, unavailable};
+use crate::engine::Execution;
+use crate::error::Result;
+use crate::failpoint::{self, Boundary, Side};
+use crate::model::step::StepRow;
+use crate::model::workflow::Fence;
+
+/// The datasources in which an execution may have left witnesses.
+#[derive(Default)]
+pub(crate) struct Witnesses {
+    stores: Mutex<Vec<Arc<dyn WitnessStore>>>,
+}
+
+trait WitnessStore: Send + Sync {
+    fn same(&self, pool: *const ()) -> bool;
+    fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>>;
+}
+
+impl<DB: Backend> WitnessStore for Datasource<DB> {
+    fn same(&self, pool: *const ()) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.inner).cast::<()>(), pool)
+    }
+
+    fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let sql = format!("DELETE FROM {} WHERE workflow_id = $1 AND step_id >= 1", self.table("datasource_outputs"));
+            let turn = self.turn().await;
+            let begin = super::TransactionOptions::named("clean").begin(self.inner.dialect);
+            let mut transaction =
+                DB::begin(self.inner.pool.clone(), begin).await.map_err(|error| unavailable(&error))?;
+            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())]).await.map_err(failed)?;
+            // A new owner may still need the witnesses. The rows are locked now, so it cannot use them meanwhile.
+            execution.still_owner().await?;
+            transaction.commit().await.map_err(failed)?;
+            drop(turn);
+            Ok(())
+        })
+    }
+}
+
+impl Witnesses {
+    pub(super) fn add<DB: Backend>(&self, datasource: &Datasource<DB>) {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = Arc::as_ptr(&datasource.inner).cast::<()>();
+        if !stores.iter().any(|store| store.same(pool)) {
+            stores.push(Arc::new(datasource.clone()));
+        }
+    }
+
+    /// Removes the witnesses of an execution that is about to record its outcome. One that stays does no harm.
+    pub(crate) async fn clean(&self, execution: &Execution) {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for store in stores {
+            if let Err(error) = store.clean(execution).await {
+                tracing::warn!(workflow.id = %execution.fence.id, %error, "witness rows were left behind");
+            }
+        }
+    }
+}
+
+/// Makes the witness table, if it is not there.
+pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<()> {
+    let (outputs, versions) = (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
+    let (begin, schema, now) = match datasource.inner.dialect {
+        Dialect::Postgres => ("BEGIN", Some(datasource.inner.schema.replace('"', "\"\"")), "(EXTRACT(epoch FROM now()) * 1000)::bigint"),
+        Dialect::Sqlite => ("BEGIN IMMEDIATE", None, "(CAST(unixepoch('subsec') * 1000 AS INTEGER))"),
+    };
+    let mut statements = Vec::new();
+    if let Some(schema) = schema {
+        let lock = "SELECT pg_advisory_xact_lock(hashtext('dbos.datasource_migrations'))";
+        statements.push(lock.to_owned());
+        statements.push(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""));
+    }
+    statements.push(format!(
+        "CREATE TABLE IF NOT EXISTS {outputs} (workflow_id TEXT NOT NULL, step_id INT4 NOT NULL, output TEXT, error TEXT, \
+         serialization TEXT, created_at BIGINT NOT NULL DEFAULT {now}, PRIMARY KEY (workflow_id, step_id))"
+    ));
+    statements.push(format!("CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY)"));
+    statements.push(format!("INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"));
+    let turn = datasource.turn().await;
+    let mut transaction =
+        DB::begin(datasource.inner.pool.clone(), begin.to_owned()).await.map_err(|error| unavailable(&error))?;
+    for statement in statements {
+        DB::execute(&mut transaction, statement, Vec::new()).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    drop(turn);
+    Ok(())
+}
+
+/// The result of a step that was committed here, if it was.
+pub(super) async fn find<DB: Backend>(datasource: &Datasource<DB>, fence: &Fence, number: i32) -> Result<Option<String>> {
+    let sql = format!(
+        "SELECT output FROM {} WHERE workflow_id = $1 AND step_id = $2",
+        datasource.table("datasource_outputs")
+    );
+    let mut connection = datasource.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
+    let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await;
+    Ok(row.map_err(failed)?.and_then(|row| row.into_iter().next()).map(|output| output.unwrap_or_else(|| "null".to_owned())))
+}
+
+/// The application's rows and the witness in one commit.
+///
+/// The witness is inserted before ownership is looked at: while we hold its row, a new owner's insert waits for us, so
+/// a takeover after the look is still ordered behind this commit.
+pub(super) async fn commit<DB: Backend>(
+    execution: &Arc<Execution>,
+    datasource: &Datasource<DB>,
+    open: Open<DB>,
+    row: &StepRow,
+) -> std::result::Result<Finished, Failed> {
+    let mut open = open;
+    let sql = format!(
+        "INSERT INTO {} (workflow_id, step_id, output, serialization) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        datasource.table("datasource_outputs")
+    );
+    let binds = vec![
+        Bind::text(execution.fence.id.as_str()),
+        Bind::Int(row.number),
+        Bind::Text(row.output.clone()),
+        Bind::Text(row.serialization.clone()),
+    ];
+    failpoint::pass(Boundary::Witness, Side::Before);
+    let inserted = DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)?;
+    execution.still_owner().await.map_err(Failed::Runtime)?;
+    if inserted == 0 {
+        open.rollback().await;
+        let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Runtime)?;
+        let recorded = StepRow { output: found, ..row.clone() };
+        execution.record(vec![recorded.clone()]).await.map_err(Failed::Runtime)?;
+        return Ok(Finished::Recorded(recorded));
+    }
+    open.commit().await.map_err(Failed::Sql)?;
+    failpoint::pass(Boundary::Witness, Side::After);
+    Ok(Finished::Committed)
+}

@@ -1,0 +1,159 @@
+//! Settings and workflows, gathered before a launch.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::context::Ctx;
+use super::registry::{Registry, Workflow};
+use super::runtime::Dbos;
+use crate::config::Config;
+use crate::error::{DurableError, Result};
+
+/// A runtime that has not been launched. Made by [`Dbos::builder`].
+#[must_use = "nothing runs until the builder is launched"]
+pub struct Builder<S> {
+    config: Config,
+    state: Arc<S>,
+    registry: Result<Registry>,
+}
+
+impl Builder<()> {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { config: Config::new(name.to_owned()), state: Arc::new(()), registry: Ok(Registry::default()) }
+    }
+
+    /// The application's state, which every workflow's context carries. Set it before registering workflows.
+    pub fn state<S: Send + Sync + 'static>(self, state: S) -> Builder<S> {
+        Builder { config: self.config, state: Arc::new(state), registry: self.registry }
+    }
+}
+
+impl<S: Send + Sync + 'static> Builder<S> {
+    /// Where the workflows are stored: `sqlite:path` or `postgres://…`. Unless said, a SQLite file in the working
+    /// directory that is named after the application.
+    pub fn database_url(mut self, url: impl Into<String>) -> Self {
+        self.config.database_url = url.into();
+        self
+    }
+
+    /// The Postgres schema of the system tables; `dbos` unless said. Every program on the database must agree.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.config.schema = schema.into();
+        self
+    }
+
+    /// Whether a launch creates and upgrades the schema (the default), or only checks it.
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.config.migrate = migrate;
+        self
+    }
+
+    /// Whether processes wake each other by LISTEN and NOTIFY (the default) or only poll. Turn it off where a pooler in
+    /// transaction mode stands between. A new schema keeps the choice that it was created with.
+    pub fn listen_notify(mut self, listen: bool) -> Self {
+        self.config.listen_notify = listen;
+        self
+    }
+
+    /// Connections for reads and claims; 20 unless said. The journal has its own.
+    pub fn pool_size(mut self, connections: u32) -> Self {
+        self.config.pool_size = connections;
+        self
+    }
+
+    /// Connections on which hot writes are committed in groups; 2 unless said. SQLite has one.
+    pub fn journal_lanes(mut self, lanes: usize) -> Self {
+        self.config.lanes = lanes;
+        self
+    }
+
+    /// This process's name; `DBOS__VMID`, else `local`, unless said. Work that it leaves unfinished is recovered by the
+    /// next process of the name, so processes that run at the same time need different ones.
+    pub fn executor_id(mut self, id: impl Into<String>) -> Self {
+        self.config.executor = Some(id.into());
+        self
+    }
+
+    /// The version of the code; `DBOS__APPVERSION`, else a hash over the registered workflows, unless said. Only
+    /// processes of one version recover each other's work.
+    pub fn application_version(mut self, version: impl Into<String>) -> Self {
+        self.config.version = Some(version.into());
+        self
+    }
+
+    /// How often a workflow is recovered before it is parked; 100 unless said, never with `None`.
+    pub fn max_recovery_attempts(mut self, most: impl Into<Option<u32>>) -> Self {
+        self.config.max_recovery_attempts = most.into().map(i64::from);
+        self
+    }
+
+    /// How long calls from outside of workflows wait for a database that is away; 5 seconds unless said.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.config.patience = patience;
+        self
+    }
+
+    /// How often the process looks for what no hint told it: claims, cancels, results elsewhere. A second unless said.
+    pub fn polling_interval(mut self, interval: Duration) -> Self {
+        self.config.poll = interval;
+        self
+    }
+
+    /// Registers a workflow that `#[workflow]` made, under its function's name.
+    pub fn register<W>(mut self, workflow: W) -> Self
+    where
+        W: Workflow<State = S>,
+    {
+        if let Ok(registry) = &mut self.registry {
+            let fingerprint = workflow.fingerprint();
+            let added = registry.add(workflow.name(), fingerprint, &self.state, W::run);
+            if let Err(error) = added {
+                self.registry = Err(error);
+            }
+        }
+        self
+    }
+
+    /// Registers a function under a name, without the macro. Start it with a [`WorkflowRef`](crate::WorkflowRef).
+    ///
+    /// Its code is not part of the computed application version; its name is.
+    pub fn register_fn<I, O, E, F, Fut>(mut self, name: &str, function: F) -> Self
+    where
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+        E: DurableError,
+        F: Fn(Ctx<S, E>, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
+    {
+        if let Ok(registry) = &mut self.registry
+            && let Err(error) = registry.add(name, "", &self.state, function)
+        {
+            self.registry = Err(error);
+        }
+        self
+    }
+
+    /// Opens the database, takes up what this executor left unfinished, and begins to run.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a setting or a name that breaks a rule,
+    /// before anything is opened; [`ErrorKind::Initialization`](crate::ErrorKind::Initialization) when the database
+    /// cannot be opened or its schema not be used.
+    pub async fn launch(self) -> Result<Dbos> {
+        self.config.check()?;
+        let registry = self.registry?;
+        Dbos::launch(self.config, registry).await
+    }
+}
+
+impl<S> fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("name", &self.config.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! Workflows that start others.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::context::Ctx;
+use super::durable::Durable;
+use super::execution::Execution;
+use super::handle::WorkflowHandle;
+use super::registry::Target;
+use super::start::{Request, start};
+use super::{replay, step};
+use crate::error::{DurableError, Error, ErrorKind};
+use crate::ids::WorkflowId;
+use crate::model::step::StepRow;
+use crate::model::workflow::Parent;
+use crate::payload;
+
+const RESULT: &str = "DBOS.getResult";
+
+/// A child's start that has been called and not yet awaited.
+pub type StartChild<T, C, E> = Durable<'static, ChildOptions, ChildHandle<T, C, E>, E>;
+
+/// What can still be set on a child's start.
+#[derive(Debug, Default)]
+pub struct ChildOptions {
+    id: Option<String>,
+}
+
+impl<T, C, E> StartChild<T, C, E> {
+    /// The child's id, instead of one that is derived from the parent's and the step's number.
+    pub fn id(self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        self.with(|options| options.id = Some(id))
+    }
+}
+
+/// A workflow that this one has started.
+pub struct ChildHandle<T, C, E> {
+    handle: WorkflowHandle<T, C>,
+    parent: Arc<Execution>,
+    error: std::marker::PhantomData<fn() -> E>,
+}
+
+impl<T, C, E> ChildHandle<T, C, E> {
+    /// The child's id.
+    pub fn id(&self) -> &WorkflowId {
+        self.handle.id()
+    }
+}
+
+impl<T, C, E> fmt::Debug for ChildHandle<T, C, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildHandle").field("id", self.id()).finish_non_exhaustive()
+    }
+}
+
+impl<T, C, E> ChildHandle<T, C, E>
+where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    C: DurableError,
+    E: DurableError + From<C>,
+{
+    /// Waits for the child's result and records it: a replay does not wait again.
+    ///
+    /// # Errors
+    ///
+    /// The child's own error, converted; [`ErrorKind::AwaitedWorkflowCancelled`] when it was cancelled.
+    pub fn result(&self) -> Durable<'static, (), T, E> {
+        let handle = self.handle.clone();
+        Durable::build(&self.parent, 1, move |execution, number, ()| result(execution, number, handle))
+    }
+}
+
+impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
+    /// Starts another workflow as a child of this one. The child's row and this step are one commit; a replay finds the
+    /// same child.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotRegistered`], and [`ErrorKind::ConflictingWorkflow`] when the id belongs to another workflow.
+    pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> StartChild<W::Output, W::Error, E> {
+        let request = match Request::of(&workflow, &input) {
+            Ok(request) => request,
+            Err(error) => return Durable::refused(&self.execution, error),
+        };
+        Durable::build(&self.execution, 1, move |execution, number, options: ChildOptions| async move {
+            let handle = start_child(&execution, number, options, request).await?;
+            Ok(ChildHandle { handle, parent: execution, error: std::marker::PhantomData })
+        })
+    }
+
+    /// Starts a child and waits for its result. Takes two step numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), and the child's own error, converted.
+    pub fn run<W: Target>(&self, workflow: W, input: W::Input) -> Durable<'static, ChildOptions, W::Output, E>
+    where
+        E: From<W::Error>,
+    {
+        let request = match Request::of(&workflow, &input) {
+            Ok(request) => request,
+            Err(error) => return Durable::refused(&self.execution, error),
+        };
+        Durable::build(&self.execution, 2, move |execution, number, options: ChildOptions| async move {
+            let handle = start_child(&execution, number, options, request).await?;
+            result::<_, W::Error, E>(execution, number + 1, handle).await
+        })
+    }
+}
+
+async fn start_child<T, C>(
+    execution: &Arc<Execution>,
+    number: i32,
+    options: ChildOptions,
+    mut request: Request,
+) -> Result<WorkflowHandle<T, C>, Error> {
+    let shared = &execution.shared;
+    let recorded = execution.recorded(number);
+    if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, &request.name)? {
+        if let Some(error) = &row.error {
+            return Err(payload::decode_error(error));
+        }
+        let child = WorkflowId::trusted(row.child.clone().unwrap_or_default());
+        let local = shared.running.get(&child).map(|execution| Arc::clone(&execution.completion));
+        return Ok(WorkflowHandle::new(shared, child, local, Some(String::new())));
+    }
+    execution.live()?;
+    request.id = match options.id {
+        Some(id) => WorkflowId::parse(id)?,
+        None => execution.fence.id.child(number)?,
+    };
+    let id = request.id.clone();
+    let now = execution.now();
+    let row = StepRow::marker(number, request.name.clone(), now, now).with_child(&id);
+    request.user.clone_from(&execution.user);
+    request.parent = Some(Parent { fence: execution.fence.clone(), step: row.clone() });
+    match start(shared, request).await {
+        Ok(started) => {
+            let handle: WorkflowHandle<T, C> = started.handle(shared, id);
+            if !handle.created() {
+                // The child was there before: only this step is missing.
+                execution.record(vec![row]).await?;
+            }
+            Ok(handle)
+        }
+        Err(error) if error.kind() == ErrorKind::LostOwnership => Err(lost(execution).await),
+        Err(error) if error.is_transient() => Err(execution.latch(ErrorKind::ShuttingDown)),
+        Err(error) => {
+            let row = StepRow { child: None, ..row.with_error(payload::encode_error(&error)) };
+            execution.record(vec![row]).await?;
+            Err(error)
+        }
+    }
+}
+
+/// The parent no longer owns its row: because it was cancelled, or because another execution does?
+async fn lost(execution: &Arc<Execution>) -> Error {
+    let shared = &execution.shared;
+    let look = super::wait::patiently(shared, || shared.store.look(execution.fence.id.as_str())).await;
+    execution.lost(look.ok().flatten().map(|row| row.status).as_deref())
+}
+
+async fn result<T, C, E>(execution: Arc<Execution>, number: i32, child: WorkflowHandle<T, C>) -> Result<T, E>
+where
+    T: Serialize + DeserializeOwned + Send,
+    C: DurableError,
+    E: DurableError + From<C>,
+{
+    let recorded = execution.recorded(number);
+    if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, RESULT)? {
+        return step::answer::<T, C>(row, &execution).map_err(E::from);
+    }
+    execution.live()?;
+    let started = execution.now();
+    let result = tokio::select! {
+        result = child.result() => result,
+        () = execution.interrupt.cancelled() => {
+            execution.live()?;
+            return Err(execution.latch(ErrorKind::ShuttingDown).into());
+        }
+    };
+    execution.live()?;
+    let row = StepRow::marker(number, RESULT, started, execution.now()).with_child(child.id());
+    let row = match &result {
+        Ok(value) => row.with_output(payload::encode(value)?),
+        Err(error) => row.with_error(payload::encode_error(error)),
+    };
+    execution.record(vec![row]).await?;
+    result.map_err(E::from)
+}

@@ -1,0 +1,220 @@
+//! One execution of one workflow: its number line, its history, its right to write.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::shared::Shared;
+use super::{guard, wait};
+use crate::datasource::Witnesses;
+use crate::error::{Error, ErrorKind};
+use crate::ids::OwnerToken;
+use crate::model::mailbox::{NewEvent, NewMessage};
+use crate::model::step::StepRow;
+use crate::model::status::WorkflowStatus;
+use crate::model::workflow::Fence;
+use crate::model::write::{Receipt, Record, Write};
+use crate::time::Timestamp;
+
+/// The engine's side of a running workflow.
+pub(crate) struct Execution {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) fence: Fence,
+    pub(crate) name: String,
+    /// Tells executions of this process apart.
+    pub(crate) serial: u64,
+    pub(crate) user: Option<String>,
+    pub(crate) completion: Arc<Completion>,
+    pub(crate) witnesses: Witnesses,
+    /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
+    pub(crate) interrupt: CancellationToken,
+    history: Mutex<HashMap<i32, StepRow>>,
+    next: AtomicI32,
+    latch: OnceLock<Error>,
+}
+
+/// Where the local waiters of a workflow find its end.
+#[derive(Debug, Default)]
+pub(crate) struct Completion {
+    ended: OnceLock<Ended>,
+    notify: Notify,
+}
+
+/// How an execution of this process ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Ended {
+    /// With the outcome that it recorded.
+    Outcome { output: Option<Arc<str>>, error: Option<Arc<str>> },
+    /// Without one: whoever owns the workflow now will record it.
+    Elsewhere,
+}
+
+impl Completion {
+    pub(crate) fn set(&self, ended: Ended) {
+        let _ = self.ended.set(ended);
+        self.notify.notify_waiters();
+    }
+
+    pub(crate) async fn wait(&self) -> Ended {
+        loop {
+            let notified = self.notify.notified();
+            if let Some(ended) = self.ended.get() {
+                return ended.clone();
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Execution {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        fence: Fence,
+        name: String,
+        user: Option<String>,
+        history: Vec<StepRow>,
+    ) -> Arc<Self> {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            interrupt: shared.tasks.interrupted.child_token(),
+            shared,
+            fence,
+            name,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            user,
+            completion: Arc::default(),
+            witnesses: Witnesses::default(),
+            history: Mutex::new(history.into_iter().map(|row| (row.number, row)).collect()),
+            next: AtomicI32::new(1),
+            latch: OnceLock::new(),
+        })
+    }
+
+    /// Takes the next `count` step numbers for the calling code, and gives the first.
+    pub(crate) fn claim(&self, count: i32) -> Result<i32, Error> {
+        guard::in_body_of(self.serial)?;
+        self.live()?;
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| next.checked_add(count))
+            .map_err(|_| Error::new(ErrorKind::InvalidArgument, "the workflow has used up its step numbers"))
+    }
+
+    /// The step recorded at this number by an earlier execution. Each is asked for once, so it is handed out.
+    pub(crate) fn recorded(&self, number: i32) -> Option<StepRow> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// The control signal that ended this execution's right to go on.
+    pub(crate) fn latched(&self) -> Option<&Error> {
+        if self.latch.get().is_none() && self.shared.tasks.interrupted.is_cancelled() {
+            self.latch(ErrorKind::ShuttingDown);
+        }
+        self.latch.get()
+    }
+
+    pub(crate) fn live(&self) -> Result<(), Error> {
+        self.latched().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Ends this execution's right to go on: every later durable call fails with this, and no outcome is written.
+    pub(crate) fn latch(&self, kind: ErrorKind) -> Error {
+        let id = &self.fence.id;
+        let message = match kind {
+            ErrorKind::Cancelled => format!("workflow {id} was cancelled"),
+            ErrorKind::LostOwnership => format!("workflow {id} was taken over by another execution"),
+            _ => "the runtime is shutting down; the workflow will be recovered".to_owned(),
+        };
+        let error = self.latch.get_or_init(|| Error::new(kind, message).about(id)).clone();
+        self.interrupt.cancel();
+        error
+    }
+
+    /// Latches what the loss of the row means.
+    pub(crate) fn lost(&self, status: Option<&str>) -> Error {
+        let cancelled = status == Some(WorkflowStatus::Cancelled.as_str());
+        self.latch(if cancelled { ErrorKind::Cancelled } else { ErrorKind::LostOwnership })
+    }
+
+    /// Waits until an instant, or until this execution has to stop.
+    pub(crate) async fn sleep_until(&self, wake: Timestamp) -> Result<(), Error> {
+        loop {
+            let left = wake.since(self.now());
+            if left.is_zero() {
+                return self.live();
+            }
+            // In portions: the clock may be set meanwhile.
+            tokio::select! {
+                () = tokio::time::sleep(left.min(Duration::from_secs(60))) => {}
+                () = self.interrupt.cancelled() => { self.live()?; return Err(self.latch(ErrorKind::ShuttingDown)); }
+            }
+        }
+    }
+
+    /// Records steps without effects.
+    pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
+        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() }).await
+    }
+
+    /// Records a step together with the events and messages that are its effect.
+    pub(crate) async fn record_effect(
+        &self,
+        step: StepRow,
+        events: Vec<NewEvent>,
+        messages: Vec<NewMessage>,
+    ) -> Result<(), Error> {
+        self.write(Record { fence: self.fence.clone(), steps: vec![step], events, messages }).await
+    }
+
+    async fn write(&self, record: Record) -> Result<(), Error> {
+        let first = record.steps.first().map_or(0, |step| step.number);
+        match self.shared.journal.write(Write::Record(record)).await {
+            Some(Receipt::Done) => Ok(()),
+            Some(receipt) => Err(self.refused(receipt, first)),
+            None => Err(self.latch(ErrorKind::ShuttingDown)),
+        }
+    }
+
+    /// What a receipt other than success means for the call that asked.
+    pub(crate) fn refused(&self, receipt: Receipt, number: i32) -> Error {
+        let id = &self.fence.id;
+        match receipt {
+            Receipt::Lost(status) => self.lost(status.as_deref()),
+            Receipt::Taken(row) => Error::new(
+                ErrorKind::StepNondeterminism,
+                format!("step {number} of workflow {id} was recorded twice: {:?} is there already", row.name),
+            )
+            .about(id),
+            Receipt::NoDestination => {
+                Error::new(ErrorKind::NonExistentWorkflow, "the workflow that the message was sent to does not exist")
+            }
+            Receipt::Rejected(why) => Error::new(ErrorKind::Database, why).about(id),
+            other => Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}")),
+        }
+    }
+
+    /// Asks the database whether this execution still owns its row.
+    pub(crate) async fn still_owner(&self) -> Result<(), Error> {
+        let fences = [self.fence.clone()];
+        let (_, displaced) = wait::patiently(&self.shared, || self.shared.store.displaced(&fences)).await?;
+        displaced.into_iter().next().map_or(Ok(()), |(_, status)| Err(self.lost(status.as_deref())))
+    }
+
+    /// Reads a step of this workflow from the database.
+    pub(crate) async fn reread(&self, number: i32) -> Result<Option<StepRow>, Error> {
+        let id = self.fence.id.as_str();
+        let history = wait::patiently(&self.shared, || self.shared.store.history(id)).await?;
+        Ok(history.into_iter().find(|row| row.number == number))
+    }
+
+    pub(crate) fn token(&self) -> &OwnerToken {
+        &self.fence.token
+    }
+}

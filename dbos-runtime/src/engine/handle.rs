@@ -1,0 +1,210 @@
+//! A started workflow, seen from outside.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::execution::{Completion, Ended};
+use super::shared::Shared;
+use super::{signals, wait};
+use crate::error::{DurableError, Error, ErrorKind, Result};
+use crate::ids::WorkflowId;
+use crate::model::status::WorkflowStatus;
+use crate::model::workflow::{Ending, WorkflowRow};
+use crate::payload;
+use crate::time::Timestamp;
+
+/// A workflow that was started, or found. Cheap to clone; dropping it changes nothing.
+pub struct WorkflowHandle<T, E = Error> {
+    shared: Arc<Shared>,
+    id: WorkflowId,
+    local: Option<Arc<Completion>>,
+    attached: Option<Arc<str>>,
+    types: PhantomData<fn() -> (T, E)>,
+}
+
+impl<T, E> Clone for WorkflowHandle<T, E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            id: self.id.clone(),
+            local: self.local.clone(),
+            attached: self.attached.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for WorkflowHandle<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkflowHandle").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<T, E> WorkflowHandle<T, E> {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        id: WorkflowId,
+        local: Option<Arc<Completion>>,
+        attached: Option<String>,
+    ) -> Self {
+        Self { shared: Arc::clone(shared), id, local, attached: attached.map(Into::into), types: PhantomData }
+    }
+
+    /// The workflow's id.
+    pub fn id(&self) -> &WorkflowId {
+        &self.id
+    }
+
+    /// Whether this handle's start made the workflow, rather than finding it.
+    pub fn created(&self) -> bool {
+        self.attached.is_none()
+    }
+
+    /// Of a workflow that was found in place of a start: the stored text of the input that it runs with.
+    pub fn stored_input(&self) -> Option<&str> {
+        self.attached.as_deref()
+    }
+
+    /// Where the workflow stands.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NonExistentWorkflow`], or [`ErrorKind::Unavailable`] when the database does not answer.
+    pub async fn status(&self) -> Result<WorkflowInfo> {
+        info(&self.shared, &self.id).await
+    }
+}
+
+impl<T: DeserializeOwned, E: DurableError> WorkflowHandle<T, E> {
+    /// Waits for the workflow's result, wherever it runs and however often it is recovered.
+    ///
+    /// # Errors
+    ///
+    /// The workflow's own error, as its type; [`ErrorKind::AwaitedWorkflowCancelled`],
+    /// [`ErrorKind::MaxRecoveryAttemptsExceeded`], [`ErrorKind::NonExistentWorkflow`] when it ended otherwise;
+    /// [`ErrorKind::ShuttingDown`] when this runtime ends first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it only stops the waiting.
+    pub async fn result(&self) -> std::result::Result<T, E> {
+        if let Some(local) = &self.local {
+            let ended = tokio::select! {
+                ended = local.wait() => ended,
+                () = self.shared.tasks.stopped.cancelled() => return Err(wait::shutting_down().into()),
+            };
+            if let Ended::Outcome { output, error } = ended {
+                return outcome(output.as_deref(), error.as_deref(), &self.id);
+            }
+        }
+        decode(&wait::ending(&self.shared, &self.id).await?)
+    }
+
+    /// The result if the workflow has ended, `None` if it has not. Looks once, at the database.
+    ///
+    /// # Errors
+    ///
+    /// As [`result`](Self::result), and [`ErrorKind::Unavailable`] when the database does not answer.
+    pub async fn try_result(&self) -> std::result::Result<Option<T>, E> {
+        let shared = &self.shared;
+        let ids = [self.id.as_str()];
+        let mut endings = wait::briefly(shared, || shared.store.endings(&ids)).await?;
+        let ending = endings.pop().ok_or_else(|| signals::missing(self.id.as_str()))?;
+        if WorkflowStatus::from_text(&ending.status).is_some_and(WorkflowStatus::is_terminal) {
+            return decode(&ending).map(Some);
+        }
+        Ok(None)
+    }
+}
+
+/// The end of a workflow as its types.
+pub(crate) fn decode<T: DeserializeOwned, E: DurableError>(ending: &Ending) -> std::result::Result<T, E> {
+    let id = WorkflowId::trusted(ending.id.as_str());
+    match WorkflowStatus::from_text(&ending.status) {
+        Some(WorkflowStatus::Cancelled) => {
+            let error = Error::new(ErrorKind::AwaitedWorkflowCancelled, format!("workflow {id} was cancelled"));
+            return Err(error.about(&id).into());
+        }
+        Some(WorkflowStatus::MaxRecoveryAttemptsExceeded) => {
+            let message = format!("workflow {id} was parked after too many attempts to run it");
+            return Err(Error::new(ErrorKind::MaxRecoveryAttemptsExceeded, message).about(&id).into());
+        }
+        _ => payload::readable(ending.serialization.as_deref())?,
+    }
+    outcome(ending.output.as_deref(), ending.error.as_deref(), &id)
+}
+
+fn outcome<T: DeserializeOwned, E: DurableError>(
+    output: Option<&str>,
+    error: Option<&str>,
+    id: &WorkflowId,
+) -> std::result::Result<T, E> {
+    match (error, output) {
+        (Some(error), _) => Err(payload::decode_error(error)),
+        (None, output) => payload::decode(output.unwrap_or("null")).map_err(|error| error.about(id).into()),
+    }
+}
+
+/// The facts of a workflow that do not depend on its types.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkflowInfo {
+    /// The workflow's id.
+    pub id: WorkflowId,
+    /// Where it stands; `None` for a status that no SDK writes.
+    pub status: Option<WorkflowStatus>,
+    /// The name under which it is registered.
+    pub name: Option<String>,
+    /// The process that runs it, or ran it last.
+    pub executor_id: Option<String>,
+    /// The version of the code that runs it.
+    pub application_version: Option<String>,
+    /// On whose behalf it was started.
+    pub authenticated_user: Option<String>,
+    /// The roles of that user.
+    pub authenticated_roles: Vec<String>,
+    /// What was attached to it at its start.
+    pub attributes: serde_json::Value,
+    /// The queue that it is or was on.
+    pub queue_name: Option<String>,
+    /// The workflow that started it.
+    pub parent_workflow_id: Option<String>,
+    /// How often it was dispatched.
+    pub recovery_attempts: i64,
+    /// When it was inserted.
+    pub created_at: Timestamp,
+    /// When its status last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+}
+
+impl From<WorkflowRow> for WorkflowInfo {
+    fn from(row: WorkflowRow) -> Self {
+        let json = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
+        Self {
+            id: WorkflowId::trusted(row.id),
+            status: WorkflowStatus::from_text(&row.status),
+            name: row.name,
+            executor_id: row.executor,
+            application_version: row.version,
+            authenticated_user: row.user,
+            authenticated_roles: row.roles.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            attributes: json(row.attributes).unwrap_or_default(),
+            queue_name: row.queue,
+            parent_workflow_id: row.parent,
+            recovery_attempts: row.attempts.unwrap_or_default(),
+            created_at: Timestamp::from_millis(row.created_at),
+            updated_at: Timestamp::from_millis(row.updated_at),
+            completed_at: row.completed_at.map(Timestamp::from_millis),
+        }
+    }
+}
+
+pub(crate) async fn info(shared: &Shared, id: &WorkflowId) -> Result<WorkflowInfo> {
+    let row = wait::briefly(shared, || shared.store.look(id.as_str())).await?;
+    row.map(WorkflowInfo::from).ok_or_else(|| signals::missing(id.as_str()))
+}

@@ -1,0 +1,77 @@
+//! The safety net, once an interval: what no hint told this process.
+//!
+//! One statement asks whether running executions still own their rows, one where awaited workflows of other processes
+//! stand. Awaited messages and events are looked up rarely while hints come in, and every time while they do not. An
+//! idle process asks nothing here.
+
+use std::sync::Arc;
+
+use super::execution::Execution;
+use super::shared::Shared;
+use crate::model::status::WorkflowStatus;
+use crate::model::workflow::Fence;
+use crate::model::write::{Hint, Touched};
+use crate::store::error::StoreError;
+
+/// While hints come in, awaited messages and events are looked up every so many rounds.
+const RARELY: u32 = 10;
+
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    for round in 1_u32.. {
+        tokio::select! {
+            () = shared.tasks.stopped.cancelled() => return,
+            () = tokio::time::sleep(shared.config.poll) => {}
+        }
+        if let Err(error) = look(&shared, round.is_multiple_of(RARELY)).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a look was missed; the next one follows");
+        }
+    }
+}
+
+async fn look(shared: &Shared, thoroughly: bool) -> Result<(), StoreError> {
+    displaced(shared).await?;
+    let waited_for = shared.wakeups.waited_for();
+    let (ends, rest): (Vec<_>, Vec<_>) = waited_for.into_iter().partition(|touched| touched.hint() == Hint::Ended);
+    ended(shared, &ends).await?;
+    if !rest.is_empty() && (thoroughly || !shared.wakeups.heard()) {
+        for touched in shared.store.present(&rest).await? {
+            shared.wakeups.poke(touched.hint(), touched.payload());
+        }
+    }
+    Ok(())
+}
+
+/// Stops executions whose row was cancelled or taken over; wakes their sleeps and receives.
+async fn displaced(shared: &Shared) -> Result<(), StoreError> {
+    let running: Vec<Arc<Execution>> = shared.running.all();
+    if running.is_empty() {
+        return Ok(());
+    }
+    let fences: Vec<Fence> = running.iter().map(|execution| execution.fence.clone()).collect();
+    let (now, displaced) = shared.store.displaced(&fences).await?;
+    shared.clock.anchor(now);
+    for (id, status) in displaced {
+        let ended = status.as_deref().and_then(WorkflowStatus::from_text).is_some_and(WorkflowStatus::is_terminal);
+        let mut mine = running.iter().filter(|execution| execution.fence.id.as_str() == id);
+        // An execution that has just recorded its own outcome has left the running ones by now, or is about to.
+        let Some(execution) = mine.next() else { continue };
+        if !(ended && status.as_deref() != Some(WorkflowStatus::Cancelled.as_str())) {
+            execution.lost(status.as_deref());
+        }
+    }
+    Ok(())
+}
+
+async fn ended(shared: &Shared, ends: &[Touched]) -> Result<(), StoreError> {
+    let ids: Vec<&str> =
+        ends.iter().filter_map(|touched| if let Touched::Ended(id) = touched { Some(id.as_str()) } else { None }).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for ending in shared.store.endings(&ids).await? {
+        if WorkflowStatus::from_text(&ending.status).is_some_and(WorkflowStatus::is_terminal) {
+            shared.wakeups.poke(Hint::Ended, ending.id);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Plain rows and requests: no IO, no async.
+
+pub(crate) mod mailbox;
+pub(crate) mod status;
+pub(crate) mod step;
+pub(crate) mod workflow;
+pub(crate) mod write;

@@ -1,0 +1,46 @@
+//! Values to stored text and back: portable JSON, which every DBOS SDK reads.
+//!
+//! Inputs are `{"positionalArgs":[…],"namedArgs":{…}}`, everything else is the bare value, and an error is
+//! `{"name":…,"message":…,"code":…,"data":…}`.
+
+mod args;
+mod failure;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use args::{decode_input, encode_input};
+pub(crate) use failure::{decode_error, encode_error, panicked};
+
+/// The `serialization` tag of everything we write.
+pub(crate) const PORTABLE: &str = "portable_json";
+
+/// A value as the text of a result, a message or an event.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| unencodable(&error))
+}
+
+/// A stored text as a value.
+pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| undecodable(&error))
+}
+
+/// Refuses text in a format that only another language reads.
+pub(crate) fn readable(serialization: Option<&str>) -> Result<()> {
+    match serialization {
+        None | Some(PORTABLE) => Ok(()),
+        Some(other) => {
+            Err(Error::new(ErrorKind::Serialization, format!("the value is stored as {other:?}, not as portable JSON")))
+        }
+    }
+}
+
+fn unencodable(error: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Serialization, format!("the value cannot be stored as JSON: {error}"))
+}
+
+fn undecodable(error: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Serialization, format!("the stored JSON is not of the asked type: {error}"))
+}

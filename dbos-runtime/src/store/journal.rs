@@ -1,0 +1,300 @@
+//! Group commit: hot writes from many callers, one transaction, one receipt each.
+//!
+//! ```text
+//!   write() ──► lane inbox ──► gather what has arrived ──► apply as one transaction ──► receipts, then hints
+//!                    ▲                                            │ connection lost, commit unknown
+//!                    └── writes of one workflow: always this lane └──► reconnect, apply the same batch again
+//! ```
+//!
+//! A lane takes what came in while its last commit was under way. There is no timer: an idle lane writes at once. The
+//! lane owns its connection and its writes, so a caller that goes away changes nothing.
+
+use std::future::Future;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::failpoint::{self, Side};
+use crate::model::write::{Receipt, Write};
+use crate::store::error::StoreError;
+use crate::store::wakeups::Wakeups;
+
+/// Rows of one batch. More would let one transaction hold the neighbours up.
+const BATCH_ROWS: usize = 512;
+/// Bytes of one batch; a single larger write is a batch of its own.
+const BATCH_BYTES: usize = 4 << 20;
+/// Writes that wait for one lane; past that, callers wait to hand theirs over.
+const INBOX: usize = 4096;
+/// How long one transaction may take before its connection is given up.
+const DEADLINE: Duration = Duration::from_secs(10);
+const FIRST_BACKOFF: Duration = Duration::from_millis(20);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+
+/// One connection that commits batches.
+pub(crate) trait Lane: Send + 'static {
+    /// Connects if there is no connection.
+    fn ready(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Commits the batch as one transaction and says what became of each write, in order.
+    fn apply(&mut self, batch: &[Write]) -> impl Future<Output = Result<Vec<Receipt>, StoreError>> + Send;
+
+    /// Drops the connection with whatever was open on it.
+    fn disconnect(&mut self);
+}
+
+/// The door that every hot write passes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    lanes: Arc<[mpsc::Sender<Entry>]>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    write: Write,
+    /// Nobody waits any longer for a write that was not sent by then.
+    patience: Option<Instant>,
+    reply: oneshot::Sender<Receipt>,
+}
+
+impl Journal {
+    /// Starts one task a lane. They end when `stop` is cancelled and their inboxes are empty.
+    pub(crate) fn start<L: Lane>(
+        lanes: Vec<L>,
+        wakeups: &Wakeups,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let lanes = lanes.into_iter().map(|lane| {
+            let (inbox, entries) = mpsc::channel(INBOX);
+            let worker = Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone() };
+            tasks.spawn(worker.run());
+            inbox
+        });
+        Self { lanes: lanes.collect() }
+    }
+
+    /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
+    /// journal was shut down first.
+    ///
+    /// Cancel safe: a write that was handed over is finished though nobody waits.
+    pub(crate) async fn write(&self, write: Write) -> Option<Receipt> {
+        self.hand_over(write, None).await
+    }
+
+    /// Like [`write`](Self::write), but gives up with [`Receipt::Expired`] a write that could not be sent in time.
+    pub(crate) async fn write_within(&self, write: Write, patience: Duration) -> Option<Receipt> {
+        self.hand_over(write, Some(Instant::now() + patience)).await
+    }
+
+    async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
+        let (reply, receipt) = oneshot::channel();
+        let lane = self.lane_of(write.workflow())?;
+        lane.send(Entry { write, patience, reply }).await.ok()?;
+        receipt.await.ok()
+    }
+
+    fn lane_of(&self, workflow: &str) -> Option<&mpsc::Sender<Entry>> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(workflow);
+        let index = hash.checked_rem(self.lanes.len() as u64)?;
+        self.lanes.get(usize::try_from(index).ok()?)
+    }
+}
+
+struct Worker<L> {
+    lane: L,
+    entries: mpsc::Receiver<Entry>,
+    wakeups: Wakeups,
+    stop: CancellationToken,
+}
+
+impl<L: Lane> Worker<L> {
+    async fn run(mut self) {
+        let mut carried = None;
+        loop {
+            let first = match carried.take() {
+                Some(entry) => entry,
+                None => tokio::select! {
+                    biased;
+                    entry = self.entries.recv() => match entry { Some(entry) => entry, None => return },
+                    () = self.stop.cancelled() => return,
+                },
+            };
+            let (batch, rest) = self.gather(first).await;
+            carried = rest;
+            if self.commit(batch).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// What has arrived by now, within the bounds. Yields while the batch still grows, so that the callers which the
+    /// last commit woke get to hand over their next write.
+    async fn gather(&mut self, first: Entry) -> (Batch, Option<Entry>) {
+        let mut batch = Batch::default();
+        batch.push(first);
+        loop {
+            let before = batch.writes.len();
+            tokio::task::yield_now().await;
+            while let Ok(entry) = self.entries.try_recv() {
+                if !batch.has_room_for(&entry.write) {
+                    return (batch, Some(entry));
+                }
+                batch.push(entry);
+            }
+            if batch.writes.len() == before {
+                return (batch, None);
+            }
+        }
+    }
+
+    /// Commits the batch, one by one if the database refuses it as a whole. `None` when told to stop.
+    async fn commit(&mut self, mut batch: Batch) -> Option<()> {
+        self.connected(&mut batch).await?;
+        if batch.writes.is_empty() {
+            return Some(());
+        }
+        batch.pass(Side::Before);
+        match self.persist(&batch.writes).await? {
+            Ok(receipts) => {
+                batch.pass(Side::After);
+                batch.deliver(receipts, &self.wakeups);
+            }
+            Err(error) if batch.writes.len() == 1 => {
+                let receipt = refusal(&error);
+                batch.deliver(vec![receipt], &self.wakeups);
+            }
+            Err(_) => {
+                for single in batch.singles() {
+                    Box::pin(self.commit(single)).await?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Waits for a connection; meanwhile lets go of writes that nobody waits for any longer.
+    async fn connected(&mut self, batch: &mut Batch) -> Option<()> {
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            match tokio::time::timeout(DEADLINE, self.lane.ready()).await {
+                Ok(Ok(())) => return Some(()),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the journal has no connection");
+                }
+                Err(_) => tracing::warn!("the journal's connection attempt took longer than {DEADLINE:?}"),
+            }
+            self.lane.disconnect();
+            batch.expire();
+            pause(&self.stop, &mut backoff).await?;
+        }
+    }
+
+    /// Applies until the database has answered. `Err` is a refusal, which trying again does not cure.
+    async fn persist(&mut self, writes: &[Write]) -> Option<Result<Vec<Receipt>, sqlx::Error>> {
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let error = match tokio::time::timeout(DEADLINE, self.attempt(writes)).await {
+                Ok(Ok(receipts)) => return Some(Ok(receipts)),
+                Ok(Err(StoreError::Rejected(error))) => return Some(Err(error)),
+                Ok(Err(error)) => error,
+                Err(_) => StoreError::Deadline(DEADLINE),
+            };
+            tracing::warn!(error = &error as &dyn std::error::Error, writes = writes.len(), "a batch is tried again");
+            if error.breaks_connection() {
+                self.lane.disconnect();
+            }
+            pause(&self.stop, &mut backoff).await?;
+        }
+    }
+
+    async fn attempt(&mut self, writes: &[Write]) -> Result<Vec<Receipt>, StoreError> {
+        self.lane.ready().await?;
+        self.lane.apply(writes).await
+    }
+}
+
+/// Waits before another try, a little longer each time. `None` when told to stop.
+async fn pause(stop: &CancellationToken, backoff: &mut Duration) -> Option<()> {
+    let wait = backoff.mul_f64(0.5 + rand::random::<f64>());
+    *backoff = (*backoff * 2).min(LONGEST_BACKOFF);
+    tokio::select! {
+        () = tokio::time::sleep(wait) => Some(()),
+        () = stop.cancelled() => None,
+    }
+}
+
+/// A refusal by the database, as its caller sees it.
+fn refusal(error: &sqlx::Error) -> Receipt {
+    match error {
+        sqlx::Error::Database(database) if database.is_foreign_key_violation() => Receipt::NoDestination,
+        _ => {
+            tracing::error!(error = error as &dyn std::error::Error, "the database refuses a write");
+            Receipt::Rejected("the database refused the write".to_owned())
+        }
+    }
+}
+
+/// Writes with their callers, side by side.
+#[derive(Default)]
+struct Batch {
+    writes: Vec<Write>,
+    replies: Vec<(oneshot::Sender<Receipt>, Option<Instant>)>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, entry: Entry) {
+        let (rows, bytes) = entry.write.weight();
+        self.rows += rows;
+        self.bytes += bytes;
+        self.writes.push(entry.write);
+        self.replies.push((entry.reply, entry.patience));
+    }
+
+    fn has_room_for(&self, write: &Write) -> bool {
+        let (rows, bytes) = write.weight();
+        self.rows + rows <= BATCH_ROWS && self.bytes + bytes <= BATCH_BYTES
+    }
+
+    fn pass(&self, side: Side) {
+        for write in &self.writes {
+            failpoint::pass(write.boundary(), side);
+        }
+    }
+
+    /// Only for writes that were never sent: one that was may have been committed.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let entries = std::mem::take(self);
+        for (write, (reply, patience)) in entries.writes.into_iter().zip(entries.replies) {
+            if patience.is_some_and(|patience| patience <= now) {
+                let _ = reply.send(Receipt::Expired);
+            } else {
+                self.push(Entry { write, patience, reply });
+            }
+        }
+    }
+
+    fn deliver(self, receipts: Vec<Receipt>, wakeups: &Wakeups) {
+        for ((write, (reply, _)), receipt) in self.writes.iter().zip(self.replies).zip(receipts) {
+            if matches!(receipt, Receipt::Done | Receipt::Sent(_)) {
+                wakeups.announce(write);
+            }
+            // The caller may have left; what was written stays written.
+            let _ = reply.send(receipt);
+        }
+    }
+
+    fn singles(self) -> impl Iterator<Item = Batch> {
+        self.writes.into_iter().zip(self.replies).map(|(write, (reply, patience))| {
+            let mut single = Batch::default();
+            single.push(Entry { write, patience, reply });
+            single
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! The only room that knows SQL: questions, and the journal for hot writes.
+//!
+//! [`Store`] is the sealed choice of backend. Each question is asked here under one name and answered by the
+//! same-named file of both backends.
+
+pub(crate) mod error;
+pub(crate) mod journal;
+pub(crate) mod migrate;
+mod receipts;
+pub(crate) mod wakeups;
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
+pub(crate) mod writer;
+
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::error::StoreError;
+use self::journal::Journal;
+use self::wakeups::Wakeups;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::failpoint::{self, Boundary, Side};
+use crate::ids::OwnerToken;
+use crate::model::mailbox::Stored;
+use crate::model::step::StepRow;
+use crate::model::workflow::{Claimed, Ending, Fence, Identity, WorkflowRow};
+use crate::model::write::Touched;
+use crate::time::Timestamp;
+
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!("dbos-runtime needs a database: enable the feature `postgres`, `sqlite` or both");
+
+/// The system database.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<postgres::Postgres>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(Arc<sqlite::Sqlite>),
+}
+
+/// Puts a question to whichever backend there is.
+macro_rules! ask {
+    ($store:expr, $backend:ident => $question:expr) => {
+        match $store {
+            #[cfg(feature = "postgres")]
+            Store::Postgres($backend) => $question,
+            #[cfg(feature = "sqlite")]
+            Store::Sqlite($backend) => $question,
+        }
+    };
+}
+
+type Answer<T> = std::result::Result<T, StoreError>;
+
+impl Store {
+    /// Opens the database that the URL names, and brings its schema up to date.
+    pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
+        let scheme = config.database_url.split(':').next().unwrap_or_default();
+        match scheme {
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => Ok(Self::Postgres(Arc::new(postgres::Postgres::open(config, identity).await?))),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => Ok(Self::Sqlite(Arc::new(sqlite::Sqlite::open(config, identity).await?))),
+            _ => Err(Error::invalid("the database URL must start with postgres:// or sqlite:")),
+        }
+    }
+
+    /// Starts the journal over this database.
+    pub(crate) fn journal(
+        &self,
+        config: &Config,
+        wakeups: &Wakeups,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Journal {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => Journal::start(postgres.lanes(config.lanes), wakeups, tasks, stop),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(sqlite) => {
+                let _ = config;
+                Journal::start(vec![sqlite.lane()], wakeups, tasks, stop)
+            }
+        }
+    }
+
+    /// Starts what carries hints between processes, where the database can.
+    pub(crate) fn carry_hints(&self, wakeups: &Wakeups, tasks: &TaskTracker, stop: &CancellationToken) {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => {
+                let outbox = wakeups.outbox_to();
+                let (teller, hearer) = (Arc::clone(postgres), Arc::clone(postgres));
+                tasks.spawn(async move { teller.tell(outbox).await });
+                let (wakeups, stop) = (wakeups.clone(), stop.clone());
+                tasks.spawn(async move { hearer.hear(wakeups, stop).await });
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => {
+                let _ = (wakeups, tasks, stop);
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        ask!(self, backend => backend.close().await);
+    }
+
+    /// The database's time.
+    pub(crate) async fn now(&self) -> Answer<Timestamp> {
+        ask!(self, backend => backend.now().await)
+    }
+
+    /// The facts of one workflow.
+    pub(crate) async fn look(&self, id: &str) -> Answer<Option<WorkflowRow>> {
+        ask!(self, backend => backend.look(id).await)
+    }
+
+    /// The stored input of one workflow.
+    pub(crate) async fn input(&self, id: &str) -> Answer<Option<String>> {
+        ask!(self, backend => backend.input(id).await)
+    }
+
+    /// Where these workflows stand; missing ones are left out.
+    pub(crate) async fn endings(&self, ids: &[&str]) -> Answer<Vec<Ending>> {
+        ask!(self, backend => backend.endings(ids).await)
+    }
+
+    /// The database's time, and which of these executions have lost their row, with its status.
+    pub(crate) async fn displaced(&self, fences: &[Fence]) -> Answer<(Timestamp, Vec<(String, Option<String>)>)> {
+        ask!(self, backend => backend.displaced(fences).await)
+    }
+
+    /// Puts what this executor left unfinished back on its queue, or on `queue`; how many there were.
+    pub(crate) async fn recover(&self, queue: &str) -> Answer<u64> {
+        failpoint::pass(Boundary::Recover, Side::Before);
+        let recovered = ask!(self, backend => backend.recover(queue).await)?;
+        failpoint::pass(Boundary::Recover, Side::After);
+        Ok(recovered)
+    }
+
+    /// Claims up to `most` workflows of these names, with all that is needed to run them.
+    pub(crate) async fn claim(
+        &self,
+        queue: &str,
+        names: &[String],
+        token: &OwnerToken,
+        most: i64,
+    ) -> Answer<Vec<Claimed>> {
+        let claimed = ask!(self, backend => backend.claim(queue, names, token, most).await)?;
+        if !claimed.is_empty() {
+            failpoint::pass(Boundary::Claim, Side::After);
+        }
+        Ok(claimed)
+    }
+
+    /// Moves a workflow that was tried too often out of the way.
+    pub(crate) async fn park(&self, fence: &Fence) -> Answer<u64> {
+        failpoint::pass(Boundary::DeadLetter, Side::Before);
+        let parked = ask!(self, backend => backend.park(fence).await)?;
+        failpoint::pass(Boundary::DeadLetter, Side::After);
+        Ok(parked)
+    }
+
+    /// Cancels a workflow that has not ended with an outcome; how many rows that was.
+    pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
+        ask!(self, backend => backend.cancel(id).await)
+    }
+
+    /// All recorded steps of a workflow, in order.
+    pub(crate) async fn history(&self, id: &str) -> Answer<Vec<StepRow>> {
+        ask!(self, backend => backend.history(id).await)
+    }
+
+    /// An event's value.
+    pub(crate) async fn event(&self, id: &str, key: &str) -> Answer<Option<Stored>> {
+        ask!(self, backend => backend.event(id, key).await)
+    }
+
+    /// All events of a workflow, by key.
+    pub(crate) async fn events(&self, id: &str) -> Answer<Vec<(String, Stored)>> {
+        ask!(self, backend => backend.events(id).await)
+    }
+
+    /// Which of the awaited messages and events are there.
+    pub(crate) async fn present(&self, awaited: &[Touched]) -> Answer<Vec<Touched>> {
+        ask!(self, backend => backend.present(awaited).await)
+    }
+
+    /// Registers the running version; the name of the application that has it.
+    pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
+        ask!(self, backend => backend.register_version(row_id).await)
+    }
+}

@@ -1,0 +1,45 @@
+//! What Postgres' codes mean for us. Exact codes, not classes: most classes hold one code that would be a trap.
+
+use crate::store::error::{StoreError, Verdict, classify as by_verdict};
+
+pub(crate) fn classify(error: sqlx::Error) -> StoreError {
+    by_verdict(error, verdict)
+}
+
+fn verdict(code: &str) -> Option<Verdict> {
+    Some(match code {
+        // Connection failures, a server that stops or starts, a session that the server ended.
+        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "57P01" | "57P02" | "57P03" | "57P05" | "25P02"
+        | "25P03" => Verdict::Lost,
+        // Read-only: this was the primary until a moment ago.
+        "25006" => Verdict::Lost,
+        // Cached plans of another schema version: a new connection has none.
+        "0A000" | "26000" => Verdict::Lost,
+        "40001" | "40P01" | "55P03" | "40003" => Verdict::Contended,
+        // Too many connections, disk full, out of memory, and a statement that the server's own limit cut short.
+        "53000" | "53100" | "53200" | "53300" | "57014" => Verdict::Exhausted,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart_within_a_class() {
+        let cases = [
+            ("25006", Some(Verdict::Lost)),
+            ("57P01", Some(Verdict::Lost)),
+            ("57014", Some(Verdict::Exhausted)),
+            ("40P01", Some(Verdict::Contended)),
+            ("53300", Some(Verdict::Exhausted)),
+            ("23505", None),
+            ("22021", None),
+            ("XX001", None),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(verdict(code), expected, "{code}");
+        }
+    }
+}

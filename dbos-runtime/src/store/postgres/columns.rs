@@ -1,0 +1,284 @@
+//! A batch turned on its side: one array a column, as `unnest` takes them.
+
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+
+use crate::model::step::StepRow;
+use crate::model::workflow::Identity;
+use crate::model::write::Write;
+use crate::payload::PORTABLE;
+
+/// The kinds of rows that a batch holds; each kind is a part of its statement.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub(crate) struct Parts {
+    pub(crate) fences: bool,
+    pub(crate) steps: bool,
+    pub(crate) events: bool,
+    pub(crate) messages: bool,
+    pub(crate) receives: bool,
+    pub(crate) starts: bool,
+    pub(crate) links: bool,
+    pub(crate) outcomes: bool,
+}
+
+type Text<'a> = Vec<&'a str>;
+type MaybeText<'a> = Vec<Option<&'a str>>;
+
+/// The columns of a batch. Everything borrows from the writes.
+#[derive(Default)]
+pub(crate) struct Columns<'a> {
+    pub(crate) parts: Parts,
+    fences: Vec<(&'a str, &'a str)>,
+    steps: Steps<'a>,
+    links: Steps<'a>,
+    events: Events<'a>,
+    messages: Messages<'a>,
+    receives: Receives<'a>,
+    starts: Starts<'a>,
+    outcomes: Outcomes<'a>,
+}
+
+#[derive(Default)]
+struct Steps<'a> {
+    id: Text<'a>,
+    number: Vec<i32>,
+    name: Text<'a>,
+    output: MaybeText<'a>,
+    error: MaybeText<'a>,
+    child: MaybeText<'a>,
+    started: Vec<Option<i64>>,
+    completed: Vec<Option<i64>>,
+    serialization: MaybeText<'a>,
+}
+
+#[derive(Default)]
+struct Events<'a> {
+    id: Text<'a>,
+    number: Vec<i32>,
+    key: Text<'a>,
+    value: Text<'a>,
+}
+
+#[derive(Default)]
+struct Messages<'a> {
+    sender: MaybeText<'a>,
+    number: Vec<Option<i32>>,
+    id: Text<'a>,
+    destination: Text<'a>,
+    topic: Text<'a>,
+    value: Text<'a>,
+}
+
+#[derive(Default)]
+struct Receives<'a> {
+    id: Text<'a>,
+    number: Vec<i32>,
+    topic: Text<'a>,
+    /// Which of the unread messages, when one execution receives several times at once.
+    rank: Vec<i64>,
+    started: Vec<i64>,
+    completed: Vec<i64>,
+    expired: Vec<bool>,
+    wake: MaybeText<'a>,
+}
+
+#[derive(Default)]
+struct Starts<'a> {
+    id: Text<'a>,
+    name: Text<'a>,
+    token: Text<'a>,
+    input: Text<'a>,
+    user: MaybeText<'a>,
+    roles: MaybeText<'a>,
+    attributes: MaybeText<'a>,
+    parent: MaybeText<'a>,
+}
+
+#[derive(Default)]
+struct Outcomes<'a> {
+    id: Text<'a>,
+    token: Text<'a>,
+    output: MaybeText<'a>,
+    error: MaybeText<'a>,
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn of(batch: &'a [Write]) -> Self {
+        let mut columns = Self::default();
+        let mut writes: Vec<&Write> = batch.iter().collect();
+        // Rows in the order of ids: two processes that meet the same rows lock them in the same order.
+        writes.sort_by(|a, b| a.workflow().cmp(b.workflow()));
+        for write in writes {
+            columns.add(write);
+        }
+        columns.fences.sort_unstable();
+        columns.fences.dedup();
+        columns.parts = columns.present();
+        columns
+    }
+
+    fn add(&mut self, write: &'a Write) {
+        match write {
+            Write::Record(record) => {
+                let id = record.fence.id.as_str();
+                self.fences.push((id, record.fence.token.as_str()));
+                record.steps.iter().for_each(|step| self.steps.push(id, step));
+                let number = record.steps.first().map_or(0, |step| step.number);
+                for event in &record.events {
+                    self.events.id.push(id);
+                    self.events.number.push(number);
+                    self.events.key.push(&event.key);
+                    self.events.value.push(&event.value);
+                }
+                self.messages.push(Some((id, number)), &record.messages);
+            }
+            Write::Send(messages) => self.messages.push(None, messages),
+            Write::Receive(receive) => {
+                let id = receive.fence.id.as_str();
+                self.fences.push((id, receive.fence.token.as_str()));
+                let earlier = self.receives.id.iter().zip(&self.receives.topic);
+                let rank = earlier.filter(|(other, topic)| **other == id && **topic == receive.topic).count();
+                self.receives.id.push(id);
+                self.receives.number.push(receive.number);
+                self.receives.topic.push(&receive.topic);
+                self.receives.rank.push(i64::try_from(rank).unwrap_or(i64::MAX));
+                self.receives.started.push(receive.started.as_millis());
+                self.receives.completed.push(receive.completed.as_millis());
+                self.receives.expired.push(receive.expired);
+                self.receives.wake.push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
+            }
+            Write::Start(new) => {
+                self.starts.id.push(new.id.as_str());
+                self.starts.name.push(&new.name);
+                self.starts.token.push(new.token.as_str());
+                self.starts.input.push(&new.input);
+                self.starts.user.push(new.user.as_deref());
+                self.starts.roles.push(new.roles.as_deref());
+                self.starts.attributes.push(new.attributes.as_deref());
+                self.starts.parent.push(new.parent.as_ref().map(|parent| parent.fence.id.as_str()));
+                if let Some(parent) = &new.parent {
+                    self.fences.push((parent.fence.id.as_str(), parent.fence.token.as_str()));
+                    self.links.push(parent.fence.id.as_str(), &parent.step);
+                }
+            }
+            Write::Outcome(outcome) => {
+                self.outcomes.id.push(outcome.fence.id.as_str());
+                self.outcomes.token.push(outcome.fence.token.as_str());
+                self.outcomes.output.push(outcome.output.as_deref());
+                self.outcomes.error.push(outcome.error.as_deref());
+            }
+        }
+    }
+
+    fn present(&self) -> Parts {
+        Parts {
+            fences: !self.fences.is_empty(),
+            steps: !self.steps.id.is_empty(),
+            events: !self.events.id.is_empty(),
+            messages: !self.messages.id.is_empty(),
+            receives: !self.receives.id.is_empty(),
+            starts: !self.starts.id.is_empty(),
+            links: !self.links.id.is_empty(),
+            outcomes: !self.outcomes.id.is_empty(),
+        }
+    }
+
+    /// Steps that the records of the batch ask for.
+    pub(crate) fn steps(&self) -> i64 {
+        i64::try_from(self.steps.id.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Workflows that the batch asks for.
+    pub(crate) fn starts(&self) -> i64 {
+        i64::try_from(self.starts.id.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Binds in the order in which `parts::statement` numbers.
+    pub(crate) fn bind<'q>(
+        &'q self,
+        query: Query<'q, Postgres, PgArguments>,
+        identity: &'q Identity,
+    ) -> Query<'q, Postgres, PgArguments> {
+        let mut query = query.bind(&identity.application);
+        if self.parts.fences {
+            let ids: Vec<&str> = self.fences.iter().map(|fence| fence.0).collect();
+            let tokens: Vec<&str> = self.fences.iter().map(|fence| fence.1).collect();
+            query = query.bind(ids).bind(tokens);
+        }
+        if self.parts.steps {
+            query = self.steps.bind(query);
+        }
+        if self.parts.events {
+            let events = &self.events;
+            query = query.bind(&events.id).bind(&events.number).bind(&events.key).bind(&events.value);
+        }
+        if self.parts.messages {
+            let messages = &self.messages;
+            query = query.bind(&messages.sender).bind(&messages.number).bind(&messages.id);
+            query = query.bind(&messages.destination).bind(&messages.topic).bind(&messages.value);
+        }
+        if self.parts.receives {
+            let receives = &self.receives;
+            query = query.bind(&receives.id).bind(&receives.number).bind(&receives.topic).bind(&receives.rank);
+            query = query.bind(&receives.started).bind(&receives.completed);
+            query = query.bind(&receives.expired).bind(&receives.wake);
+        }
+        if self.parts.starts {
+            let starts = &self.starts;
+            query = query.bind(&starts.id).bind(&starts.name).bind(&starts.token).bind(&starts.input);
+            query = query.bind(&starts.user).bind(&starts.roles).bind(&starts.attributes).bind(&starts.parent);
+            query = query.bind(&identity.executor).bind(&identity.version).bind(&identity.application_id);
+        }
+        if self.parts.links {
+            query = self.links.bind(query);
+        }
+        if self.parts.outcomes {
+            let outcomes = &self.outcomes;
+            query = query.bind(&outcomes.id).bind(&outcomes.token).bind(&outcomes.output).bind(&outcomes.error);
+        }
+        query
+    }
+}
+
+impl<'a> Steps<'a> {
+    fn push(&mut self, id: &'a str, step: &'a StepRow) {
+        self.id.push(id);
+        self.number.push(step.number);
+        self.name.push(&step.name);
+        self.output.push(step.output.as_deref());
+        self.error.push(step.error.as_deref());
+        self.child.push(step.child.as_deref());
+        self.started.push(step.started);
+        self.completed.push(step.completed);
+        self.serialization.push(step.serialization.as_deref());
+    }
+
+    fn bind<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(&self.id)
+            .bind(&self.number)
+            .bind(&self.name)
+            .bind(&self.output)
+            .bind(&self.error)
+            .bind(&self.child)
+            .bind(&self.started)
+            .bind(&self.completed)
+            .bind(&self.serialization)
+    }
+}
+
+impl<'a> Messages<'a> {
+    fn push(&mut self, sender: Option<(&'a str, i32)>, messages: &'a [crate::model::mailbox::NewMessage]) {
+        for message in messages {
+            self.sender.push(sender.map(|sender| sender.0));
+            self.number.push(sender.map(|sender| sender.1));
+            self.id.push(&message.id);
+            self.destination.push(&message.destination);
+            self.topic.push(&message.topic);
+            self.value.push(&message.value);
+        }
+    }
+}
+
+const _: () = assert!(PORTABLE.len() == 13, "the statement's text names the same format");

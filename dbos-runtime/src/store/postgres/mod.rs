@@ -1,0 +1,128 @@
+//! The store on Postgres. This folder and its twin are the only rooms with SQL.
+
+mod classify;
+mod columns;
+mod lane;
+mod mailbox;
+mod migrate;
+mod parts;
+mod rows;
+mod statements;
+mod steps;
+mod verify;
+mod versions;
+mod wakeups;
+mod workflows;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+
+use self::lane::PostgresLane;
+use self::statements::Statements;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::workflow::Identity;
+use crate::store::error::StoreError;
+
+pub(crate) use self::classify::classify;
+pub(crate) use self::statements::quoted;
+
+/// How long one question may take before its connection is given up.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The pool for questions, and what a connection of its own needs.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    pool: PgPool,
+    options: PgConnectOptions,
+    statements: Arc<Statements>,
+    schema: String,
+    identity: Arc<Identity>,
+    listen: bool,
+}
+
+impl Postgres {
+    /// Creates the database if it is missing, brings its schema up to date, and opens the pool.
+    pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
+        let options = PgConnectOptions::from_str(&config.database_url)
+            .map_err(|error| Error::invalid(format!("the database URL cannot be used: {error}")))?
+            .application_name("dbos_transact")
+            .log_statements(tracing::log::LevelFilter::Off);
+        let opening = async {
+            if config.migrate {
+                migrate::create_database_if_missing(&options).await.map_err(|error| cannot_open(&error))?;
+            }
+            let mut connection = options.connect().await.map_err(|error| cannot_open(&error))?;
+            let migrated = if config.migrate {
+                migrate::migrate(&mut connection, &config.schema, config.listen_notify).await
+            } else {
+                migrate::verify(&mut connection, &config.schema).await
+            };
+            migrated.map_err(|error| cannot_open(&error))?;
+            // A connection that does not close cleanly is closed by the server.
+            let _ = connection.close().await;
+            Ok::<_, Error>(())
+        };
+        tokio::time::timeout(config.startup_timeout, opening)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Initialization, "the database did not answer in time"))??;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.pool_size)
+            .acquire_timeout(DEADLINE)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        Ok(Self {
+            pool,
+            options,
+            statements: Arc::new(Statements::new(&config.schema)),
+            schema: config.schema.clone(),
+            identity,
+            listen: config.listen_notify,
+        })
+    }
+
+    pub(crate) fn lanes(&self, count: usize) -> Vec<PostgresLane> {
+        let lane = || PostgresLane::new(self.options.clone(), Arc::clone(&self.statements), Arc::clone(&self.identity));
+        (0..count).map(|_| lane()).collect()
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Puts one question on a connection of the pool. The connection is closed, not reused, when it failed or when no
+    /// answer came in time: sqlx has no read timeout, and the answer may still arrive.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(classify)?;
+        let error = match tokio::time::timeout(DEADLINE, question(&mut connection)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => classify(error),
+            Err(_) => StoreError::Deadline(DEADLINE),
+        };
+        if error.breaks_connection() {
+            drop(connection.detach());
+        }
+        Err(error)
+    }
+}
+
+fn cannot_open(error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut message = format!("the Postgres database cannot be opened: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    Error::new(ErrorKind::Initialization, message)
+}

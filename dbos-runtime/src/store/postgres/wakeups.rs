@@ -1,0 +1,85 @@
+//! Hints between processes, over the three shared channels.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Postgres;
+use crate::model::write::{Hint, Touched};
+use crate::store::wakeups::Wakeups;
+
+const MESSAGES: &str = "dbos_notifications_channel";
+const EVENTS: &str = "dbos_workflow_events_channel";
+/// Hints that come together within this time leave together.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Hints of one statement.
+const MOST: usize = 1000;
+/// The longest text that NOTIFY takes.
+const LONGEST: usize = 7999;
+const RECONNECT: Duration = Duration::from_secs(1);
+
+const NOTIFY: &str = "SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p";
+
+impl Postgres {
+    /// Hears what other processes commit, until told to stop. Whatever was missed while the connection was away is
+    /// made up for by waking every waiter.
+    pub(crate) async fn hear(&self, wakeups: Wakeups, stop: CancellationToken) {
+        if !self.listen {
+            return;
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                result = self.hear_once(&wakeups) => {
+                    if let Err(error) = result {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "listening for hints stopped; polling goes on");
+                    }
+                }
+            }
+            wakeups.set_heard(false);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RECONNECT) => {}
+            }
+        }
+    }
+
+    async fn hear_once(&self, wakeups: &Wakeups) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen_all([MESSAGES, EVENTS]).await?;
+        loop {
+            // True from the moment that LISTEN holds; what came before is found by the waiters' own look.
+            wakeups.set_heard(true);
+            wakeups.poke_all();
+            while let Some(notification) = listener.try_recv().await? {
+                let hint = if notification.channel() == MESSAGES { Hint::Message } else { Hint::Event };
+                wakeups.poke(hint, notification.payload().to_owned());
+            }
+        }
+    }
+
+    /// Tells other processes of events; messages have a trigger for that. Ends when the outbox is closed and empty.
+    pub(crate) async fn tell(&self, mut outbox: mpsc::Receiver<Touched>) {
+        while let Some(first) = outbox.recv().await {
+            if !self.listen {
+                continue;
+            }
+            tokio::time::sleep(COALESCE).await;
+            let mut payloads = vec![first.payload()];
+            while payloads.len() < MOST
+                && let Ok(next) = outbox.try_recv()
+            {
+                payloads.push(next.payload());
+            }
+            payloads.retain(|payload| payload.len() <= LONGEST);
+            payloads.sort_unstable();
+            payloads.dedup();
+            let query = sqlx::query(NOTIFY).bind(EVENTS).bind(payloads);
+            if let Err(error) = self.ask(async |c| query.execute(c).await).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "hints were not sent; their readers poll");
+            }
+        }
+    }
+}

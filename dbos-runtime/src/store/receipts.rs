@@ -1,0 +1,33 @@
+//! What a write's receipt is, once the rows in its place are known. Shared by both backends, so that they agree.
+
+use crate::model::step::StepRow;
+use crate::model::workflow::{Existing, NewWorkflow};
+use crate::model::write::{Receipt, Record};
+
+/// Who owns a workflow now, and where it stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ownership {
+    pub(crate) owner: Option<String>,
+    pub(crate) status: Option<String>,
+}
+
+/// Of a record whose steps were not all inserted: `found` is what stands at its first step's number.
+pub(crate) fn of_record(record: &Record, now: &Ownership, found: Option<StepRow>) -> Receipt {
+    match (record.steps.first(), found) {
+        // The same name and the same instant of completion: our own write, whose acknowledgement was lost.
+        (Some(ours), Some(row)) if ours.name == row.name && ours.completed == row.completed => Receipt::Done,
+        (_, _) if now.owner.as_deref() != Some(record.fence.token.as_str()) => Receipt::Lost(now.status.clone()),
+        (_, Some(row)) => Receipt::Taken(Box::new(row)),
+        (_, None) => Receipt::Rejected("the step was not recorded".to_owned()),
+    }
+}
+
+/// Of a start that inserted nothing: `found` is what stands under its id.
+pub(crate) fn of_start(new: &NewWorkflow, found: Option<Existing>) -> Receipt {
+    match found {
+        Some(row) if row.creator.as_deref() == Some(new.token.as_str()) => Receipt::Done,
+        Some(row) => Receipt::Exists(Box::new(row)),
+        None if new.parent.is_some() => Receipt::Lost(None),
+        None => Receipt::Rejected("the workflow was not inserted".to_owned()),
+    }
+}

@@ -1,0 +1,127 @@
+//! The store on SQLite: one file, one writer, nothing to install.
+
+mod classify;
+mod lane;
+mod mailbox;
+mod migrate;
+mod rows;
+mod steps;
+mod values;
+mod verify;
+mod versions;
+mod workflows;
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use self::lane::SqliteLane;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::workflow::Identity;
+use crate::store::error::StoreError;
+use crate::store::writer::Writer;
+
+pub(crate) use self::classify::classify;
+
+/// How long one question may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long another process may hold the file before a statement fails (and is tried again).
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The pool for questions, and the place in the queue of writers.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    pool: SqlitePool,
+    options: SqliteConnectOptions,
+    writer: Writer,
+    identity: Arc<Identity>,
+}
+
+impl Sqlite {
+    /// Creates the file if it is missing, brings its schema up to date, and opens the pool.
+    pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
+        let options = connect_options(&config.database_url)?;
+        let mut connection = options.connect().await.map_err(|error| cannot_open(&options, &error))?;
+        let writer = Writer::of(options.get_filename());
+        let migrated = {
+            let _turn = writer.turn().await;
+            if config.migrate { migrate::migrate(&mut connection).await } else { migrate::verify(&mut connection).await }
+        };
+        migrated.map_err(|error| cannot_open(&options, &error))?;
+        // A connection that does not close cleanly leaves nothing behind: it has no transaction.
+        let _ = connection.close().await;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(config.pool_size.min(8))
+            .acquire_timeout(DEADLINE)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, options, writer, identity })
+    }
+
+    pub(crate) fn lane(&self) -> SqliteLane {
+        SqliteLane::new(self.options.clone(), self.writer.clone(), Arc::clone(&self.identity))
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Puts one question on a connection of the pool.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(classify)?;
+        match tokio::time::timeout(DEADLINE, question(&mut connection)).await {
+            Ok(answer) => answer.map_err(classify),
+            Err(_) => {
+                drop(connection.detach());
+                Err(StoreError::Deadline(DEADLINE))
+            }
+        }
+    }
+
+    /// A change that is one statement: it takes its turn among the writers of this process.
+    async fn change<T>(
+        &self,
+        change: impl AsyncFnOnce(&mut SqliteConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
+        let _turn = self.writer.turn().await;
+        self.ask(change).await
+    }
+}
+
+/// The settings under which a committed write survives the loss of power.
+pub(crate) fn connect_options(url: &str) -> Result<SqliteConnectOptions> {
+    let path = url.strip_prefix("sqlite:").map_or(url, |rest| rest.strip_prefix("//").unwrap_or(rest));
+    if path.is_empty() || path.contains(":memory:") || path.contains("mode=memory") {
+        return Err(Error::invalid("a SQLite database must be a file: memory does not survive the process"));
+    }
+    let options = SqliteConnectOptions::from_str(&format!("sqlite:{path}"))
+        .map_err(|error| Error::invalid(format!("the database URL cannot be used: {error}")))?;
+    Ok(options
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .statement_cache_capacity(256)
+        .log_statements(tracing::log::LevelFilter::Off))
+}
+
+fn cannot_open(options: &SqliteConnectOptions, error: &(dyn std::error::Error + 'static)) -> Error {
+    let file = options.get_filename().display();
+    let mut message = format!("the SQLite database {file} cannot be opened: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    Error::new(ErrorKind::Initialization, message)
+}

@@ -1,0 +1,91 @@
+//! The one place that asks for the time.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// An instant in milliseconds since the Unix epoch, by the database's clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The instant that lies `millis` after the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This instant moved by a duration; stops at the end of time instead of wrapping.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long until this instant, seen from `now`; nothing when it has passed.
+    pub fn since(self, now: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(now.0)).unwrap_or(0))
+    }
+}
+
+/// The database's clock, kept by this process's monotonic one.
+///
+/// Anchored when a database is opened and again with each sweep. Between two anchors it runs on [`Instant`], so a step
+/// of the machine's wall clock moves no timer, and two skewed machines agree on every stored instant.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    /// The database's milliseconds at `started`.
+    base: AtomicI64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), base: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)) }
+    }
+
+    /// Sets the clock to what the database said just now.
+    pub(crate) fn anchor(&self, database: Timestamp) {
+        self.base.store(database.0.saturating_sub(self.elapsed()), Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.base.load(Ordering::Relaxed).saturating_add(self.elapsed()))
+    }
+
+    fn elapsed(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_in_the_past_is_not_waited_for() {
+        let now = Timestamp::from_millis(1_000);
+        assert_eq!(Timestamp::from_millis(900).since(now), Duration::ZERO);
+        assert_eq!(Timestamp::from_millis(1_500).since(now), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn the_end_of_time_does_not_wrap() {
+        assert_eq!(Timestamp::from_millis(5).after(Duration::MAX).as_millis(), i64::MAX);
+    }
+
+    #[test]
+    fn the_clock_follows_the_database() {
+        let clock = Clock::new();
+        clock.anchor(Timestamp::from_millis(1_000_000));
+        let now = clock.now().as_millis();
+        assert!((1_000_000..1_001_000).contains(&now), "{now}");
+    }
+}
