@@ -1,1 +1,23 @@
+//! A shop whose checkout survives any crash.
+//!
+//! Buying a widget is a workflow: an order, a widget from the shelf, a payment, a dispatch of ten ticks. Each step and
+//! its record are one commit, so after a crash the next start goes on behind the last step that was committed. No
+//! code here takes part in that.
+//!
+//! ```text
+//! http/        what the browser asks for
+//! workflows/   what has to survive a crash
+//! db/          queries, each on a connection that it is given
+//! ```
 
+mod app;
+mod error;
+mod http;
+
+pub mod db;
+pub mod settings;
+pub mod workflows;
+
+pub use self::app::{AppState, app};
+pub use self::error::StartError;
+pub use self::settings::Settings;

@@ -1,1 +1,3 @@
-fn main() {}
+//! The integration suite: one binary of many modules.
+
+mod conformance;

@@ -1,1 +1,71 @@
+//! The harness of the integration suite: databases, faults, processes, requests.
+#![expect(clippy::expect_used, clippy::panic, reason = "the harness reports trouble by failing the test")]
 
+pub mod backend;
+pub mod drops;
+pub mod http;
+pub mod process;
+pub mod proxy;
+
+use dbos_runtime::{Builder, Dbos};
+
+pub use backend::{Backend, Fresh};
+
+/// Expands each test to one on SQLite and one on Postgres: a module of the test's name with two functions.
+///
+/// ```ignore
+/// on_each_backend! {
+///     async fn a_start_is_found_again(fresh: Fresh) { … }
+/// }
+/// ```
+#[macro_export]
+macro_rules! on_each_backend {
+    ($($(#[$attribute:meta])* async fn $name:ident($fresh:ident: Fresh) $body:block)*) => {
+        $(
+            $(#[$attribute])*
+            mod $name {
+                #[allow(unused_imports, reason = "a test may use nothing of its surroundings")]
+                use super::*;
+
+                async fn check($fresh: $crate::Fresh) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    check($crate::fresh($crate::Backend::Sqlite).await).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn postgres() {
+                    check($crate::fresh($crate::Backend::Postgres).await).await;
+                }
+            }
+        )*
+    };
+}
+
+/// A database with an up-to-date schema and no rows.
+pub async fn fresh(backend: Backend) -> Fresh {
+    Fresh::migrated(backend, "dbos", async |url| {
+        let dbos = Dbos::builder("template").database_url(url).launch().await;
+        dbos.expect("the template can be migrated").shutdown(std::time::Duration::ZERO).await;
+    })
+    .await
+}
+
+/// A runtime on that database that looks often, so that no test waits a second for the safety net.
+pub fn builder(fresh: &Fresh) -> Builder<()> {
+    Dbos::builder("tests")
+        .database_url(fresh.url())
+        .application_version("v1")
+        .polling_interval(std::time::Duration::from_millis(50))
+}
+
+/// Waits until a condition holds, looking often; fails the test when it takes more than ten seconds.
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never {what}"));
+}

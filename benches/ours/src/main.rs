@@ -11,7 +11,7 @@ use dbos_runtime::{Ctx as RtCtx, Dbos, Error, workflow};
 type Ctx = RtCtx<(), Error>;
 
 /// The launched engine.
-struct Ours(Dbos<()>);
+struct Ours(Dbos);
 
 impl Engine for Ours {
     async fn run(&self, steps: u32) -> Result<u64, BoxError> {

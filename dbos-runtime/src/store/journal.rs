@@ -70,7 +70,7 @@ impl Journal {
     ) -> Self {
         let lanes = lanes.into_iter().map(|lane| {
             let (inbox, entries) = mpsc::channel(INBOX);
-            let worker = Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone() };
+            let worker = Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
             tasks.spawn(worker.run());
             inbox
         });
@@ -109,6 +109,8 @@ struct Worker<L> {
     entries: mpsc::Receiver<Entry>,
     wakeups: Wakeups,
     stop: CancellationToken,
+    /// Whether the last batch had more than one write.
+    shared: bool,
 }
 
 impl<L: Lane> Worker<L> {
@@ -131,14 +133,16 @@ impl<L: Lane> Worker<L> {
         }
     }
 
-    /// What has arrived by now, within the bounds. Yields while the batch still grows, so that the callers which the
-    /// last commit woke get to hand over their next write.
+    /// What has arrived by now, within the bounds. Under load it yields while the batch still grows, so that the callers
+    /// which the last commit woke get to hand over their next write; a lone caller is served at once.
     async fn gather(&mut self, first: Entry) -> (Batch, Option<Entry>) {
         let mut batch = Batch::default();
         batch.push(first);
         loop {
             let before = batch.writes.len();
-            tokio::task::yield_now().await;
+            if self.shared {
+                tokio::task::yield_now().await;
+            }
             while let Ok(entry) = self.entries.try_recv() {
                 if !batch.has_room_for(&entry.write) {
                     return (batch, Some(entry));
@@ -146,8 +150,10 @@ impl<L: Lane> Worker<L> {
                 batch.push(entry);
             }
             if batch.writes.len() == before {
+                self.shared = before > 1;
                 return (batch, None);
             }
+            self.shared = true;
         }
     }
 

@@ -1,10 +1,9 @@
 //! What the two migrators share: the newest number, the landmarks of its history and the error.
 //!
-//! The schema is one integer. From 100 on a number means the same in every SDK; below that each language counts for
-//! itself, so a schema found there is compared with what our history (Python's) looks like at that number.
+//! The schema is one integer. From 100 on a number means the same in every SDK. Below it each language counts
+//! for itself, so a schema found there is compared with what our history (Python's) has at its number.
 
 use std::collections::HashSet;
-use std::error::Error;
 
 /// The newest schema number that this build knows.
 pub(crate) const LATEST: i64 = 125;
@@ -73,6 +72,7 @@ pub(crate) enum MigrateError {
     #[error("the system schema is sharded (workflow_status has a shard_key), which is not supported")]
     Sharded,
     /// The tables of a new schema could not be made; nothing of them is left.
+    #[cfg(feature = "postgres")]
     #[error("cannot create the system schema")]
     Create {
         #[source]
@@ -99,9 +99,8 @@ impl MigrateError {
         Self::Read { source }
     }
 
-    /// The database's own complaint, where there is one.
-    pub(crate) fn database(&self) -> Option<&dyn sqlx::error::DatabaseError> {
-        self.source()?.downcast_ref::<sqlx::Error>()?.as_database_error()
+    pub(crate) fn statement(number: i64) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Statement { number, source }
     }
 }
 
@@ -114,21 +113,23 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Refuses a schema that several tenants share. No recorded version is version 0.
+    pub(crate) fn new(version: Option<i64>, found: HashSet<String>) -> Result<Self, MigrateError> {
+        if found.contains("workflow_status.shard_key") {
+            return Err(MigrateError::Sharded);
+        }
+        Ok(Self {
+            version: version.unwrap_or(0),
+            found,
+        })
+    }
+
     /// Says whether somebody has created the table of versions.
     pub(crate) fn is_versioned(found: &HashSet<String>) -> bool {
         found.contains("dbos_migrations.version")
     }
 
-    /// Refuses a schema that several tenants share.
-    pub(crate) fn refuse_sharded(&self) -> Result<(), MigrateError> {
-        if self.found.contains("workflow_status.shard_key") {
-            Err(MigrateError::Sharded)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Refuses a schema that this build has outgrown.
+    /// Refuses a schema that is older than this build.
     pub(crate) fn refuse_behind(&self) -> Result<(), MigrateError> {
         if self.version < LATEST {
             return Err(MigrateError::Behind {
@@ -151,18 +152,15 @@ impl State {
         self.version >= LATEST
     }
 
-    /// Names the first thing that our history would not show at this version. `number` picks a backend's number
-    /// from a landmark's two.
+    /// Names the first thing that our history would not show at this version. `number` picks a backend's
+    /// number from a landmark's two.
     pub(crate) fn mismatch(&self, number: fn(Numbers) -> i64) -> Option<String> {
         if self.version >= SHARED {
             return None;
         }
-        for table in TYPESCRIPT_TABLES {
-            if self
-                .found
-                .iter()
-                .any(|name| name.split_once('.').is_some_and(|(t, _)| t == table))
-            {
+        let tables = self.found.iter().filter_map(|name| name.split_once('.'));
+        for (table, _) in tables {
+            if TYPESCRIPT_TABLES.contains(&table) {
                 return Some(format!("the table {table} of another history is there"));
             }
         }

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
 
 use super::columns::{Columns, Parts};
 use super::statements::Statements;
-use super::{classify::classify, parts, verify};
+use super::{classify::classify, lone, parts, verify};
 use crate::model::mailbox::Stored;
 use crate::model::workflow::Identity;
 use crate::model::write::{Receipt, Write};
@@ -39,6 +39,13 @@ impl PostgresLane {
         Self { options, statements, identity, connection: None, texts: HashMap::new() }
     }
 
+    async fn apply_together(&mut self, batch: &[Write]) -> Result<Vec<Option<Receipt>>, StoreError> {
+        let columns = Columns::of(batch);
+        let row = self.send(&columns).await?;
+        let answer = Answer::read(&row).map_err(classify)?;
+        Ok(batch.iter().map(|write| answer.receipt(write, &columns)).collect())
+    }
+
     async fn send(&mut self, columns: &Columns<'_>) -> Result<PgRow, StoreError> {
         let statements = &self.statements;
         let text = self.texts.entry(columns.parts).or_insert_with(|| {
@@ -62,10 +69,12 @@ impl Lane for PostgresLane {
     }
 
     async fn apply(&mut self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
-        let columns = Columns::of(batch);
-        let row = self.send(&columns).await?;
-        let answer = Answer::read(&row).map_err(classify)?;
-        let mut receipts: Vec<Option<Receipt>> = batch.iter().map(|write| answer.receipt(write, &columns)).collect();
+        let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+        let lone = lone::apply(connection, &self.statements, &self.identity, batch).await.map_err(classify)?;
+        let mut receipts = match lone {
+            Some(applied) => vec![applied.then_some(Receipt::Done)],
+            None => self.apply_together(batch).await?,
+        };
         if receipts.iter().any(Option::is_none) {
             let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
             verify::fill(connection, &self.statements, batch, &mut receipts).await?;

@@ -3,6 +3,7 @@
 mod classify;
 mod columns;
 mod lane;
+mod lone;
 mod mailbox;
 mod migrate;
 mod parts;
@@ -29,7 +30,6 @@ use crate::model::workflow::Identity;
 use crate::store::error::StoreError;
 
 pub(crate) use self::classify::classify;
-pub(crate) use self::statements::quoted;
 
 /// How long one question may take before its connection is given up.
 const DEADLINE: Duration = Duration::from_secs(10);

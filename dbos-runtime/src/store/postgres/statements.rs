@@ -34,6 +34,6 @@ impl Statements {
 }
 
 /// An identifier in double quotes, with its own doubled.
-pub(crate) fn quoted(identifier: &str) -> String {
+fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
 }

@@ -1,7 +1,7 @@
 //! Brings the system schema of a SQLite file to the newest number.
 //!
-//! The file is locked for writing before the version is read, and everything commits at once: there is no half-migrated
-//! file, and of several migrators the first one does the work.
+//! The file is locked for writing before the version is read, and everything commits at once: there is no
+//! half-migrated file, and of several migrators the first one does the work.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::store::migrate::{LATEST, MigrateError, State};
 
 mod files;
-use files::MIGRATIONS;
+use files::{MIGRATIONS, Migration};
 
 /// How long other writers may keep us out, on top of the connection's own busy timeout.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,72 +49,60 @@ async fn attempt(connection: &mut SqliteConnection) -> Result<(), MigrateError> 
     if state(connection).await?.is_current() {
         return Ok(());
     }
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(MigrateError::read)?;
+    let begun = connection.begin_with("BEGIN IMMEDIATE").await;
+    let mut transaction = begun.map_err(MigrateError::read)?;
     // Another process may have migrated the file while we waited for it.
-    let state = state(&mut transaction).await?;
-    if state.is_current() {
+    let now = state(&mut transaction).await?;
+    if now.is_current() {
         return Ok(());
     }
-    if let Some(reason) = state.mismatch(|(_, sqlite)| sqlite) {
-        return Err(MigrateError::Foreign {
-            version: state.version,
-            reason,
-        });
+    let version = now.version;
+    if let Some(reason) = now.mismatch(|(_, sqlite)| sqlite) {
+        return Err(MigrateError::Foreign { version, reason });
     }
-    tracing::info!(from = state.version, to = LATEST, "migrating the system schema");
-    for migration in MIGRATIONS
-        .iter()
-        .filter(|migration| migration.number > state.version)
-    {
-        let step = sqlx::raw_sql(migration.sql).execute(&mut *transaction).await;
-        step.map_err(|source| MigrateError::Statement {
-            number: migration.number,
-            source,
-        })?;
+    tracing::info!(from = version, to = LATEST, "migrating the system schema");
+    for Migration { number, sql } in MIGRATIONS.iter().filter(|migration| migration.number > version) {
+        let applied = sqlx::raw_sql(*sql).execute(&mut *transaction).await;
+        applied.map_err(MigrateError::statement(*number))?;
     }
     let recorded = record(&mut transaction, LATEST).await;
-    recorded.map_err(|source| MigrateError::Statement {
-        number: LATEST,
-        source,
-    })?;
+    recorded.map_err(MigrateError::statement(LATEST))?;
     transaction
         .commit()
         .await
-        .map_err(|source| MigrateError::Statement {
-            number: LATEST,
-            source,
-        })
+        .map_err(MigrateError::statement(LATEST))
 }
+
+const VERSIONS: &str = "
+    CREATE TABLE IF NOT EXISTS dbos_migrations (version INTEGER NOT NULL PRIMARY KEY);
+    DELETE FROM dbos_migrations";
 
 /// Leaves `number` as the only row.
 async fn record(connection: &mut SqliteConnection, number: i64) -> sqlx::Result<()> {
-    let table = "CREATE TABLE IF NOT EXISTS dbos_migrations (version INTEGER NOT NULL PRIMARY KEY);
-                 DELETE FROM dbos_migrations";
-    sqlx::raw_sql(table).execute(&mut *connection).await?;
+    sqlx::raw_sql(VERSIONS).execute(&mut *connection).await?;
     let insert = sqlx::query("INSERT INTO dbos_migrations (version) VALUES ($1)").bind(number);
     insert.execute(connection).await.map(drop)
 }
 
+/// Every column as `table.column`, and every index. A virtual table may need a module that is not there.
+const CONTENT: &str = "
+    SELECT t.name || '.' || c.name
+      FROM sqlite_master t
+      JOIN pragma_table_info(t.name) c
+     WHERE t.type = 'table' AND t.rootpage > 0
+     UNION ALL
+    SELECT name FROM sqlite_master WHERE type = 'index'";
+
 /// Reads what is there and what is recorded. An absent table or row is version 0.
 async fn state(connection: &mut SqliteConnection) -> Result<State, MigrateError> {
-    let found = sqlx::query_scalar(CATALOGUE).fetch_all(&mut *connection).await;
-    let found = HashSet::from_iter(found.map_err(MigrateError::read)?);
-    let version = if State::is_versioned(&found) {
-        let version = sqlx::query_scalar::<_, Option<i64>>("SELECT max(version) FROM dbos_migrations");
-        version
-            .fetch_one(connection)
-            .await
-            .map_err(MigrateError::read)?
-            .unwrap_or(0)
-    } else {
-        0
-    };
-    let state = State { version, found };
-    state.refuse_sharded()?;
-    Ok(state)
+    let content = sqlx::query_scalar(CONTENT).fetch_all(&mut *connection).await;
+    let content: HashSet<String> = HashSet::from_iter(content.map_err(MigrateError::read)?);
+    let mut version = None;
+    if State::is_versioned(&content) {
+        let recorded = sqlx::query_scalar("SELECT max(version) FROM dbos_migrations");
+        version = recorded.fetch_one(connection).await.map_err(MigrateError::read)?;
+    }
+    State::new(version, content)
 }
 
 /// Says whether another connection's lock was in the way: SQLITE_BUSY or SQLITE_LOCKED, of any extension.
@@ -123,12 +111,3 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.and_then(|code| code.parse::<i32>().ok())
         .is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
-
-/// Every column as `table.column`, and every index.
-const CATALOGUE: &str = "
-    SELECT t.name || '.' || c.name
-      FROM sqlite_master t
-      JOIN pragma_table_info(t.name) c
-     WHERE t.type = 'table'
-     UNION ALL
-    SELECT name FROM sqlite_master WHERE type = 'index'";

@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use super::schema::quote;
 use crate::store::migrate::MigrateError;
 
-/// Creates the database that `options` name, by way of the database `postgres`, when the server does not have it.
+/// Creates the database that `options` name when the server does not have it, by way of its database
+/// `postgres`.
 pub(crate) async fn create_database_if_missing(options: &PgConnectOptions) -> Result<(), MigrateError> {
     let database = options
         .get_database()

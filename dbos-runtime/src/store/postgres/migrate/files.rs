@@ -1,7 +1,7 @@
 //! The numbered files under `migrations/postgres`, in order, and how each has to be run.
 //!
-//! A file holds `{schema}` where the quoted name of the schema goes. What stands below the line `-- listen/notify` is
-//! left out when notifications are off.
+//! A file holds `{schema}` where the quoted name of the schema goes. What stands below the line
+//! `-- listen/notify` is left out when notifications are off.
 
 use crate::store::migrate::number_of;
 
@@ -36,7 +36,7 @@ macro_rules! migrations {
     };
 }
 
-/// Every migration that does something. A number without a file, 48 to 99 above all, is recorded by the next one.
+/// Every migration that does something. A number without a file (48 to 99) is recorded by the next one.
 pub(super) const MIGRATIONS: &[Migration] = migrations![
     "001_system_tables": Ordinary,
     "002_queue_partition_key": Ordinary,

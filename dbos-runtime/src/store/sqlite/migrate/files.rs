@@ -18,7 +18,8 @@ macro_rules! migrations {
     };
 }
 
-/// Every migration that does something. 1 to 40 pack what Postgres counts to 47; 105 and 113 concern functions alone.
+/// Every migration that does something. 1 to 40 pack what Postgres counts to 47; 105 and 113 are about
+/// functions alone.
 pub(super) const MIGRATIONS: &[Migration] = migrations![
     "001_system_tables",
     "002_queue_partition_key",

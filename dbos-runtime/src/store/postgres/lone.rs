@@ -1,0 +1,102 @@
+//! A batch of one, the usual case without load: the same writes with plain parameters.
+//!
+//! Arrays and a statement of many parts cost the server more than the write itself. What has no lone form goes the way
+//! of the batch.
+
+use std::sync::Arc;
+
+use sqlx::postgres::{PgConnection, PgQueryResult};
+
+use super::statements::Statements;
+use crate::model::workflow::Identity;
+use crate::model::write::Write;
+
+const STEP: &str = "\
+WITH owned AS MATERIALIZED (
+    SELECT workflow_uuid AS id FROM {s}.workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2 FOR NO KEY UPDATE
+)
+INSERT INTO {s}.operation_outputs (workflow_uuid, function_id, function_name, output, error, child_workflow_id,
+    started_at_epoch_ms, completed_at_epoch_ms, serialization, application_name)
+SELECT id, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM owned
+ON CONFLICT DO NOTHING";
+
+const START: &str = "\
+WITH created AS (
+    INSERT INTO {s}.workflow_status (workflow_uuid, status, name, authenticated_user, authenticated_roles, executor_id,
+        application_version, application_id, recovery_attempts, owner_xid, creator_xid, serialization, attributes,
+        application_name)
+    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10)
+    ON CONFLICT DO NOTHING
+    RETURNING workflow_uuid
+)
+INSERT INTO {s}.workflow_input (workflow_uuid, inputs) SELECT workflow_uuid, $11 FROM created
+ON CONFLICT DO NOTHING";
+
+const OUTCOME: &str = "\
+WITH finished AS (
+    UPDATE {s}.workflow_status
+    SET status = $3, owner_xid = NULL, deduplication_id = NULL,
+        updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
+    WHERE workflow_uuid = $1 AND owner_xid = $2 AND status = 'PENDING'
+    RETURNING workflow_uuid
+)
+INSERT INTO {s}.workflow_output (workflow_uuid, output, error) SELECT workflow_uuid, $4, $5 FROM finished
+ON CONFLICT (workflow_uuid) DO UPDATE SET output = EXCLUDED.output, error = EXCLUDED.error";
+
+/// Applies the batch if it is one write that has a lone form. `Some(true)`: it is applied. `Some(false)`: something
+/// stands in its place. `None`: it has no lone form.
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    statements: &Arc<Statements>,
+    identity: &Identity,
+    batch: &[Write],
+) -> Result<Option<bool>, sqlx::Error> {
+    let [write] = batch else { return Ok(None) };
+    let result: PgQueryResult = match write {
+        Write::Record(record) if record.events.is_empty() && record.messages.is_empty() => {
+            let [step] = record.steps.as_slice() else { return Ok(None) };
+            sqlx::query(statements.get(STEP))
+                .bind(record.fence.id.as_str())
+                .bind(record.fence.token.as_str())
+                .bind(step.number)
+                .bind(&step.name)
+                .bind(&step.output)
+                .bind(&step.error)
+                .bind(&step.child)
+                .bind(step.started)
+                .bind(step.completed)
+                .bind(&step.serialization)
+                .bind(&identity.application)
+                .execute(connection)
+                .await?
+        }
+        Write::Start(new) if new.parent.is_none() => {
+            sqlx::query(statements.get(START))
+                .bind(new.id.as_str())
+                .bind(&new.name)
+                .bind(&new.user)
+                .bind(&new.roles)
+                .bind(&identity.executor)
+                .bind(&identity.version)
+                .bind(&identity.application_id)
+                .bind(new.token.as_str())
+                .bind(&new.attributes)
+                .bind(&identity.application)
+                .bind(&new.input)
+                .execute(connection)
+                .await?
+        }
+        Write::Outcome(outcome) => {
+            sqlx::query(statements.get(OUTCOME))
+                .bind(outcome.fence.id.as_str())
+                .bind(outcome.fence.token.as_str())
+                .bind(if outcome.error.is_none() { "SUCCESS" } else { "ERROR" })
+                .bind(&outcome.output)
+                .bind(&outcome.error)
+                .execute(connection)
+                .await?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(result.rows_affected() == 1))
+}

@@ -1,0 +1,67 @@
+//! The shop, put together: database, workflows, routes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use dbos_runtime::{Datasource, Dbos};
+
+use crate::db::{Db, migrate};
+use crate::error::{ShopError, StartError};
+use crate::http;
+use crate::settings::Settings;
+use crate::workflows::{Shop, checkout::checkout, dispatch::dispatch_order};
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// Starts workflows, and talks to them.
+    pub dbos: Dbos,
+    /// Where products and orders are.
+    pub db: Db,
+    /// How the shop runs.
+    pub settings: Arc<Settings>,
+}
+
+impl AppState {
+    /// Opens the database and goes on with the purchases that were interrupted.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be opened, or not be used.
+    pub async fn open(settings: Settings) -> Result<Self, StartError> {
+        sqlx::any::install_default_drivers();
+        migrate::create_database(&settings.database_url).await?;
+        let db = Datasource::connect(&settings.database_url).await?;
+        // Before the launch: recovered workflows use the tables at once.
+        migrate::run(&db).await?;
+        let shop = Shop { db: db.clone(), payment_timeout: settings.payment_timeout, tick: settings.tick };
+        let dbos = Dbos::builder("widget-store")
+            .database_url(&settings.database_url)
+            .state(shop)
+            .register(checkout)
+            .register(dispatch_order)
+            .launch()
+            .await?;
+        Ok(Self { dbos, db, settings: Arc::new(settings) })
+    }
+}
+
+/// All routes of the shop.
+pub fn app(state: AppState) -> Router {
+    Router::new()
+        .merge(http::page::routes())
+        .route("/product", get(http::products::show))
+        .route("/restock", post(http::products::restock))
+        .route("/orders", get(http::orders::list))
+        .route("/order/{id}", get(http::orders::show))
+        .route("/checkout", post(http::checkout::by_header))
+        .route("/checkout/{key}", post(http::checkout::by_path))
+        .route("/payment_webhook/{payment_id}/{payment_status}", post(http::payment::webhook))
+        .route("/demo", get(http::crash::demo))
+        .route("/crash_application", post(http::crash::crash))
+        .route("/healthz", get(http::health::check))
+        .fallback(async || ShopError::NoSuchPage)
+        .method_not_allowed_fallback(async || ShopError::MethodNotAllowed)
+        .with_state(state)
+}

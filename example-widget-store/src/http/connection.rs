@@ -1,0 +1,43 @@
+//! A connection for the length of a request.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection};
+
+use crate::app::AppState;
+use crate::error::ShopError;
+
+/// A browser would rather hear soon that the database is away.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A connection from the pool, or 503. For handlers that ask a question or two, and wait for nothing else.
+pub(crate) struct Connection(PoolConnection<Any>);
+
+impl FromRequestParts<AppState> for Connection {
+    type Rejection = ShopError;
+
+    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, ShopError> {
+        match tokio::time::timeout(PATIENCE, state.db.pool().acquire()).await {
+            Ok(connection) => Ok(Self(connection?)),
+            Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+        }
+    }
+}
+
+impl Deref for Connection {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.0
+    }
+}

@@ -1,0 +1,12 @@
+//! For whoever watches over the shop.
+
+use axum::extract::State;
+
+use crate::app::AppState;
+use crate::error::ShopError;
+
+/// `GET /healthz`: whether the shop can work, which it cannot without its database
+pub(crate) async fn check(State(app): State<AppState>) -> Result<&'static str, ShopError> {
+    app.dbos.ping().await?;
+    Ok("ok")
+}

@@ -1,0 +1,28 @@
+//! The page, built into the binary.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::app::AppState;
+
+/// The page, its script and its style
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/", get(async || file("text/html; charset=utf-8", include_str!("../../html/index.html"))))
+        .route("/app.js", get(async || file("text/javascript; charset=utf-8", include_str!("../../html/app.js"))))
+        .route("/style.css", get(async || file("text/css; charset=utf-8", include_str!("../../html/style.css"))))
+        .route("/favicon.ico", get(StatusCode::NO_CONTENT))
+}
+
+fn file(content_type: &'static str, content: &'static str) -> impl IntoResponse {
+    let headers = [
+        (CONTENT_TYPE, content_type),
+        (CACHE_CONTROL, "no-cache"),
+        (CONTENT_SECURITY_POLICY, "default-src 'self'"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, content)
+}

@@ -1,0 +1,164 @@
+//! What can be set, from the environment and the command line.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// What `--help` says.
+pub const USAGE: &str = "\
+A shop whose checkout survives any crash.
+
+Usage: example-widget-store [--no-crash] [--help]
+
+  --no-crash   There is no endpoint that crashes the shop.
+  --help       Show this text.
+
+Environment:
+  DBOS_DATABASE_URL         sqlite:FILE or postgres://…     (sqlite:widget_store.sqlite)
+  WIDGET_ADDR               where to listen                 (127.0.0.1:8000)
+  WIDGET_TICK_MS            a tenth of a dispatch, in ms    (1000)
+  WIDGET_PAYMENT_TIMEOUT_S  how long a payment may take     (120)
+  RUST_LOG                  what to log                     (info)
+";
+
+/// What the command line asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// Open the shop.
+    Serve(Settings),
+    /// Explain the command line.
+    Help,
+}
+
+/// Reads the command line and the environment.
+///
+/// # Errors
+///
+/// One line about the argument or the variable that makes no sense.
+pub fn read(
+    arguments: impl IntoIterator<Item = String>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Request, String> {
+    let mut settings = Settings::from_env(variable)?;
+    for argument in arguments {
+        match argument.as_str() {
+            "--no-crash" => settings.crash = false,
+            "--help" | "-h" => return Ok(Request::Help),
+            _ => return Err(format!("unknown argument {argument:?}")),
+        }
+    }
+    Ok(Request::Serve(settings))
+}
+
+/// How the shop runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// `sqlite:file` or `postgres://…`.
+    pub database_url: String,
+    /// Where to listen: `host:port`.
+    pub addr: String,
+    /// How long one of the ten parts of a dispatch takes.
+    pub tick: Duration,
+    /// How long a reserved widget waits for its payment.
+    pub payment_timeout: Duration,
+    /// How long a request waits for a workflow to answer.
+    pub patience: Duration,
+    /// Whether everybody may crash the shop.
+    pub crash: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            database_url: "sqlite:widget_store.sqlite".to_owned(),
+            addr: "127.0.0.1:8000".to_owned(),
+            tick: Duration::from_secs(1),
+            payment_timeout: Duration::from_secs(120),
+            patience: Duration::from_secs(60),
+            crash: true,
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults, changed by what the environment holds.
+    fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let given = |name| variable(name).filter(|value| !value.is_empty());
+        let mut settings = Self::default();
+        if let Some(url) = given("DBOS_DATABASE_URL") {
+            settings.database_url = url;
+        }
+        if let Some(addr) = given("WIDGET_ADDR") {
+            settings.addr = addr;
+        }
+        if let Some(millis) = given("WIDGET_TICK_MS") {
+            settings.tick = Duration::from_millis(number("WIDGET_TICK_MS", &millis)?);
+        }
+        if let Some(seconds) = given("WIDGET_PAYMENT_TIMEOUT_S") {
+            settings.payment_timeout = Duration::from_secs(number("WIDGET_PAYMENT_TIMEOUT_S", &seconds)?);
+        }
+        Ok(settings)
+    }
+}
+
+/// A number that is not nothing.
+fn number(name: &str, value: &str) -> Result<u64, String> {
+    let number = value.parse::<NonZeroU32>().map_err(|_| format!("{name} cannot be {value:?}"))?;
+    Ok(number.get().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(arguments: &[&str], variables: &[(&str, &str)], expected: Result<Request, &str>) {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let request = read(arguments.iter().map(ToString::to_string), variable);
+        assert_eq!(request, expected.map_err(ToOwned::to_owned));
+    }
+
+    #[test]
+    fn nothing_said_means_the_defaults() {
+        check(&[], &[], Ok(Request::Serve(Settings::default())));
+        check(&[], &[("WIDGET_ADDR", "")], Ok(Request::Serve(Settings::default())));
+    }
+
+    #[test]
+    fn the_environment_changes_what_it_names() {
+        let variables = [
+            ("DBOS_DATABASE_URL", "postgres://host/shop"),
+            ("WIDGET_ADDR", "localhost:0"),
+            ("WIDGET_TICK_MS", "5"),
+            ("WIDGET_PAYMENT_TIMEOUT_S", "3"),
+        ];
+        let expected = Settings {
+            database_url: "postgres://host/shop".to_owned(),
+            addr: "localhost:0".to_owned(),
+            tick: Duration::from_millis(5),
+            payment_timeout: Duration::from_secs(3),
+            ..Settings::default()
+        };
+        check(&[], &variables, Ok(Request::Serve(expected)));
+    }
+
+    #[test]
+    fn the_crash_button_can_be_taken_away() {
+        check(&["--no-crash"], &[], Ok(Request::Serve(Settings { crash: false, ..Settings::default() })));
+    }
+
+    #[test]
+    fn help_is_given_when_it_is_asked_for() {
+        check(&["--no-crash", "--help"], &[], Ok(Request::Help));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        check(&["--supervise"], &[], Err("unknown argument \"--supervise\""));
+        check(&[], &[("WIDGET_TICK_MS", "1s")], Err("WIDGET_TICK_MS cannot be \"1s\""));
+        check(&[], &[("WIDGET_TICK_MS", "0")], Err("WIDGET_TICK_MS cannot be \"0\""));
+        check(&[], &[("WIDGET_PAYMENT_TIMEOUT_S", "-1")], Err("WIDGET_PAYMENT_TIMEOUT_S cannot be \"-1\""));
+    }
+}

@@ -1,0 +1,78 @@
+//! One purchase: an order, a widget from the shelf, a payment. Without the payment, everything goes back.
+
+use dbos_runtime::{Result, workflow};
+use serde_json::Value;
+
+use super::Ctx;
+use super::dispatch::dispatch_order;
+use crate::db::orders::Status;
+use crate::db::{inventory, orders};
+
+// ---- Params -----------------------------------------------------------------------------------------------------
+
+/// The event that tells the shop where to pay; null when nothing is left to pay for.
+pub const PAYMENT_ID: &str = "payment_id";
+/// The event that tells the shop, at the end, which order it was.
+pub const ORDER_ID: &str = "order_id";
+/// The topic of the message that the payment provider sends.
+pub const PAYMENT_STATUS: &str = "payment_status";
+/// The idempotency key of that message: a payment is decided once.
+pub const DECISION: &str = "decision";
+
+/// What the provider says when the money is there. Anything else says that it will not come.
+const PAID: &str = "paid";
+
+// ---- Steps ------------------------------------------------------------------------------------------------------
+
+async fn create_order(ctx: &Ctx) -> Result<i64> {
+    let payment_id = ctx.workflow_id().clone();
+    let create = async move |tx: &mut _| Ok(orders::create(tx, payment_id.as_str()).await?);
+    ctx.transaction(&ctx.state().db, "create_order", create).await
+}
+
+async fn reserve_inventory(ctx: &Ctx) -> Result<bool> {
+    ctx.transaction(&ctx.state().db, "reserve_inventory", async |tx| Ok(inventory::reserve(tx).await?)).await
+}
+
+async fn is_paid(ctx: &Ctx) -> Result<bool> {
+    let status = ctx.recv::<Value>(PAYMENT_STATUS).timeout(ctx.state().payment_timeout).await?;
+    Ok(status.is_some_and(|status| status == PAID))
+}
+
+async fn mark_paid(ctx: &Ctx, order: i64) -> Result<()> {
+    let mark = async move |tx: &mut _| Ok(orders::set_status(tx, order, Status::Paid).await?);
+    ctx.transaction(&ctx.state().db, "mark_paid", mark).await
+}
+
+// ---- Body -------------------------------------------------------------------------------------------------------
+
+/// Sells one widget. Its id is the id of the payment.
+#[workflow]
+pub async fn checkout(ctx: Ctx) -> Result<()> {
+    let order = create_order(&ctx).await?;
+    if reserve_inventory(&ctx).await? {
+        ctx.set_event(PAYMENT_ID, ctx.workflow_id()).await?;
+        if is_paid(&ctx).await? {
+            mark_paid(&ctx, order).await?;
+            ctx.start(dispatch_order, order).await?;
+        } else {
+            undo_reserve_inventory(&ctx).await?;
+            cancel_order(&ctx, order).await?;
+        }
+    } else {
+        cancel_order(&ctx, order).await?;
+        ctx.set_event(PAYMENT_ID, &Value::Null).await?;
+    }
+    ctx.set_event(ORDER_ID, &order.to_string()).await
+}
+
+// ---- Undo -------------------------------------------------------------------------------------------------------
+
+async fn undo_reserve_inventory(ctx: &Ctx) -> Result<()> {
+    ctx.transaction(&ctx.state().db, "undo_reserve_inventory", async |tx| Ok(inventory::put_back(tx).await?)).await
+}
+
+async fn cancel_order(ctx: &Ctx, order: i64) -> Result<()> {
+    let cancel = async move |tx: &mut _| Ok(orders::set_status(tx, order, Status::Cancelled).await?);
+    ctx.transaction(&ctx.state().db, "cancel_order", cancel).await
+}

@@ -1,0 +1,30 @@
+//! The way of a paid widget to its customer: ten ticks, each of which happens once.
+
+use dbos_runtime::{Result, workflow};
+
+use super::Ctx;
+use crate::db::orders;
+
+// ---- Params -----------------------------------------------------------------------------------------------------
+
+/// The parts of a dispatch. A new order has as many left.
+const TICKS: u32 = 10;
+
+// ---- Steps ------------------------------------------------------------------------------------------------------
+
+async fn advance_order(ctx: &Ctx, order: i64) -> Result<()> {
+    let advance = async move |tx: &mut _| Ok(orders::advance(tx, order).await?);
+    ctx.transaction(&ctx.state().db, "advance_order", advance).await
+}
+
+// ---- Body -------------------------------------------------------------------------------------------------------
+
+/// Dispatches an order, a tick at a time.
+#[workflow]
+pub async fn dispatch_order(ctx: Ctx, order: i64) -> Result<()> {
+    for _ in 0..TICKS {
+        ctx.sleep(ctx.state().tick).await?;
+        advance_order(&ctx, order).await?;
+    }
+    Ok(())
+}

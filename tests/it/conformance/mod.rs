@@ -1,0 +1,3 @@
+//! The behaviour of the engine, each on both backends.
+
+mod steps;
