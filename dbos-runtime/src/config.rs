@@ -47,10 +47,16 @@ impl Config {
         limits::application(&self.name)?;
         schema(&self.schema)?;
         if self.pool_size == 0 || self.pool_size > 1000 {
-            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
+            return Err(Error::invalid(format!(
+                "pool size {} is not between 1 and 1000",
+                self.pool_size
+            )));
         }
         if self.lanes == 0 || self.lanes > 16 {
-            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
+            return Err(Error::invalid(format!(
+                "{} journal lanes are not between 1 and 16",
+                self.lanes
+            )));
         }
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
@@ -60,7 +66,9 @@ impl Config {
 
     /// The executor's name: configured, else `DBOS__VMID`, else `local`.
     pub(crate) fn executor(&self) -> Result<ExecutorId> {
-        ExecutorId::parse(configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()))
+        ExecutorId::parse(
+            configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()),
+        )
     }
 
     /// The application's version: configured, else `DBOS__APPVERSION`, else the hash over the registered workflows.
@@ -87,13 +95,19 @@ fn configured(own: Option<&str>, variable: &str) -> Option<String> {
 /// The official default: a file in the working directory, named after the application.
 fn default_url(name: &str) -> String {
     let file = name.replace('-', "_");
-    let file = if file.starts_with(|c: char| c.is_ascii_digit()) { format!("_{file}") } else { file };
+    let file = if file.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("_{file}")
+    } else {
+        file
+    };
     format!("sqlite:{file}.sqlite")
 }
 
 fn schema(name: &str) -> Result<()> {
     if name.len() > 63 {
-        return Err(Error::invalid(format!("schema name {name:?} is longer than 63 bytes")));
+        return Err(Error::invalid(format!(
+            "schema name {name:?} is longer than 63 bytes"
+        )));
     }
     limits::text("schema name", name)
 }
@@ -112,13 +126,29 @@ mod tests {
     fn nonsense_is_refused_before_anything_is_opened() {
         let good = Config::new("shop".to_owned());
         assert!(good.check().is_ok());
+        let good = || Config::new("shop".to_owned());
         let bad = [
-            Config { name: "Shop".to_owned(), ..good.clone() },
-            Config { schema: String::new(), ..good.clone() },
-            Config { schema: "x".repeat(64), ..good.clone() },
-            Config { pool_size: 0, ..good.clone() },
-            Config { lanes: 0, ..good.clone() },
-            Config { poll: Duration::ZERO, ..good.clone() },
+            Config {
+                name: "Shop".to_owned(),
+                ..good()
+            },
+            Config {
+                schema: String::new(),
+                ..good()
+            },
+            Config {
+                schema: "x".repeat(64),
+                ..good()
+            },
+            Config {
+                pool_size: 0,
+                ..good()
+            },
+            Config { lanes: 0, ..good() },
+            Config {
+                poll: Duration::ZERO,
+                ..good()
+            },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

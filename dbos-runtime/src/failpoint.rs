@@ -25,7 +25,7 @@ macro_rules! boundaries {
 
         /// The names of all boundaries, for tests that must visit each.
         #[cfg(feature = "failpoints")]
-        pub const ALL: &[&str] = &[$($name,)*];
+        pub(crate) const ALL: &[&str] = &[$($name,)*];
     };
 }
 
@@ -82,21 +82,32 @@ mod armed {
             return;
         }
         let number = plan.passed.fetch_add(1, Ordering::SeqCst).to_string();
-        let name = format!("{}:{}", boundary.name(), if side == Side::Before { "before" } else { "after" });
+        let name = format!(
+            "{}:{}",
+            boundary.name(),
+            if side == Side::Before { "before" } else { "after" }
+        );
         if let Some(path) = &plan.log
             && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path)
         {
             // A lost line makes the sweep shorter, which its own count of boundaries notices.
             let _ = writeln!(file, "{name}");
         }
-        if plan.kill.as_ref().is_some_and(|kill| *kill == number || *kill == name) {
+        if plan
+            .kill
+            .as_ref()
+            .is_some_and(|kill| *kill == number || *kill == name)
+        {
             die();
         }
     }
 
     /// SIGKILL, so that no destructor, buffer or handler runs.
     fn die() -> ! {
-        let _ = std::process::Command::new("kill").arg("-9").arg(std::process::id().to_string()).status();
+        let _ = std::process::Command::new("kill")
+            .arg("-9")
+            .arg(std::process::id().to_string())
+            .status();
         std::process::abort()
     }
 }

@@ -17,8 +17,14 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<T
 
     let visibility = &function.vis;
     let ident = &function.sig.ident;
-    let attributes = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
-    let others = function.attrs.iter().filter(|attribute| !attribute.path().is_ident("doc"));
+    let attributes = function
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("doc"));
+    let others = function
+        .attrs
+        .iter()
+        .filter(|attribute| !attribute.path().is_ident("doc"));
     let (context_pattern, context_type) = (&context.0, &context.1);
     let (input_pattern, input_type) = match input {
         Some(input) => argument(Some(input), &function)?,
@@ -73,7 +79,8 @@ fn name(attribute: TokenStream, function: &ItemFn) -> syn::Result<String> {
         Ok(())
     });
     syn::parse::Parser::parse2(parser, attribute)?;
-    name.filter(|name| !name.is_empty()).ok_or_else(|| Error::new(function.sig.ident.span(), "the name is empty"))
+    name.filter(|name| !name.is_empty())
+        .ok_or_else(|| Error::new(function.sig.ident.span(), "the name is empty"))
 }
 
 fn check(function: &ItemFn) -> syn::Result<()> {
@@ -82,7 +89,10 @@ fn check(function: &ItemFn) -> syn::Result<()> {
         return Err(Error::new(signature.fn_token.span, "a workflow is an `async fn`"));
     }
     if !signature.generics.params.is_empty() {
-        return Err(Error::new(signature.generics.span(), "a workflow has one name, so it cannot be generic"));
+        return Err(Error::new(
+            signature.generics.span(),
+            "a workflow has one name, so it cannot be generic",
+        ));
     }
     if signature.inputs.is_empty() || signature.inputs.len() > 2 {
         let message = "a workflow takes a context and at most one input; use a tuple or a struct for more";
@@ -106,7 +116,11 @@ fn argument(argument: Option<&FnArg>, function: &ItemFn) -> syn::Result<(TokenSt
 fn fingerprint(item: TokenStream) -> String {
     let mut hash = Sha256::new();
     feed(item, &mut hash);
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn feed(tokens: TokenStream, hash: &mut Sha256) {
@@ -135,7 +149,11 @@ fn feed(tokens: TokenStream, hash: &mut Sha256) {
 
 fn is_doc(token: &TokenTree) -> bool {
     match token {
-        TokenTree::Group(group) => group.stream().into_iter().next().is_some_and(|first| first.to_string() == "doc"),
+        TokenTree::Group(group) => group
+            .stream()
+            .into_iter()
+            .next()
+            .is_some_and(|first| first.to_string() == "doc"),
         _ => false,
     }
 }
@@ -155,7 +173,10 @@ mod tests {
             "/// Docs.\n async fn a( ctx : Ctx )\n -> Result<(), E> {\n // why\n ctx.step(\"x\")\n.await }",
         );
         assert_eq!(plain, dressed);
-        assert_ne!(plain, hash_of("async fn a(ctx: Ctx) -> Result<(), E> { ctx.step(\"y\").await }"));
+        assert_ne!(
+            plain,
+            hash_of("async fn a(ctx: Ctx) -> Result<(), E> { ctx.step(\"y\").await }")
+        );
     }
 
     #[test]
@@ -164,12 +185,20 @@ mod tests {
             ("fn a(ctx: Ctx) -> Result<(), E> { Ok(()) }", "async fn"),
             ("async fn a() -> Result<(), E> { Ok(()) }", "a context"),
             ("async fn a(self) -> Result<(), E> { Ok(()) }", "free function"),
-            ("async fn a(c: Ctx, b: u8, d: u8) -> Result<(), E> { Ok(()) }", "at most one input"),
-            ("async fn a<T>(c: Ctx, b: T) -> Result<(), E> { Ok(()) }", "generic"),
+            (
+                "async fn a(c: Ctx, b: u8, d: u8) -> Result<(), E> { Ok(()) }",
+                "at most one input",
+            ),
+            (
+                "async fn a<T>(c: Ctx, b: T) -> Result<(), E> { Ok(()) }",
+                "generic",
+            ),
             ("async fn a(c: Ctx) {}", "returns a `Result`"),
         ];
         for (code, reason) in cases {
-            let error = expand(TokenStream::new(), code.parse().unwrap()).unwrap_err().to_string();
+            let error = expand(TokenStream::new(), code.parse().unwrap())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(reason), "{code}: {error}");
         }
     }

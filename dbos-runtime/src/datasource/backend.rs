@@ -46,16 +46,27 @@ pub trait Backend: sqlx::Database + sealed::Sealed {
     #[doc(hidden)]
     fn file(pool: &Pool<Self>) -> Option<PathBuf>;
     #[doc(hidden)]
-    fn begin(pool: Pool<Self>, statement: String) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>>;
+    fn begin(
+        pool: Pool<Self>,
+        statement: String,
+    ) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>>;
     #[doc(hidden)]
-    fn execute(connection: &mut Self::Connection, sql: String, binds: Vec<Bind>) -> BoxFuture<'_, sqlx::Result<u64>>;
+    fn execute(
+        connection: &mut Self::Connection,
+        sql: String,
+        binds: Vec<Bind>,
+    ) -> BoxFuture<'_, sqlx::Result<u64>>;
     /// The first row, each column as text.
     #[doc(hidden)]
-    fn first(connection: &mut Self::Connection, sql: String, binds: Vec<Bind>) -> BoxFuture<'_, sqlx::Result<Option<Row>>>;
+    fn first(
+        connection: &mut Self::Connection,
+        sql: String,
+        binds: Vec<Bind>,
+    ) -> BoxFuture<'_, sqlx::Result<Option<Row>>>;
 }
 
 /// A row of texts.
-pub type Row = Vec<Option<String>>;
+pub(crate) type Row = Vec<Option<String>>;
 
 mod sealed {
     /// Keeps the set of backends closed.
@@ -75,18 +86,24 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 /// A query with its values bound.
 macro_rules! bound {
     ($sql:ident, $binds:ident) => {
-        $binds.into_iter().fold(sqlx::query::<Self>(AssertSqlSafe($sql)), |query, bind| match bind {
-            Bind::Text(text) => query.bind(text),
-            Bind::Int(number) => query.bind(number),
-            Bind::Big(number) => query.bind(number),
-        })
+        $binds.into_iter().fold(
+            sqlx::query::<Self>(AssertSqlSafe($sql)),
+            |query, bind| match bind {
+                Bind::Text(text) => query.bind(text),
+                Bind::Int(number) => query.bind(number),
+                Bind::Big(number) => query.bind(number),
+            },
+        )
     };
 }
 
 /// What is the same text for every driver, but another type.
 macro_rules! door {
     () => {
-        fn begin(pool: Pool<Self>, statement: String) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>> {
+        fn begin(
+            pool: Pool<Self>,
+            statement: String,
+        ) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>> {
             Box::pin(async move { pool.begin_with(AssertSqlSafe(statement)).await })
         }
 
@@ -109,8 +126,13 @@ macro_rules! door {
             use sqlx::Row as _;
             Box::pin(async move {
                 let query = bound!(sql, binds);
-                let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
-                (0..row.len()).map(|column| row.try_get(column)).collect::<sqlx::Result<_>>().map(Some)
+                let Some(row) = query.fetch_optional(connection).await? else {
+                    return Ok(None);
+                };
+                (0..row.len())
+                    .map(|column| row.try_get(column))
+                    .collect::<sqlx::Result<_>>()
+                    .map(Some)
             })
         }
     };
@@ -120,8 +142,14 @@ macro_rules! door {
 impl Backend for sqlx::Postgres {
     fn open(url: &str) -> BoxFuture<'_, Result<Pool<Self>>> {
         Box::pin(async move {
-            let options = sqlx::postgres::PgPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
-            options.test_before_acquire(false).connect(url).await.map_err(|error| cannot_open(&error))
+            let options = sqlx::postgres::PgPoolOptions::new()
+                .max_connections(POOL)
+                .acquire_timeout(ACQUIRE);
+            options
+                .test_before_acquire(false)
+                .connect(url)
+                .await
+                .map_err(|error| cannot_open(&error))
         })
     }
 
@@ -141,8 +169,13 @@ impl Backend for sqlx::Sqlite {
     fn open(url: &str) -> BoxFuture<'_, Result<Pool<Self>>> {
         Box::pin(async move {
             let connect = crate::store::sqlite::connect_options(url)?;
-            let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
-            options.connect_with(connect).await.map_err(|error| cannot_open(&error))
+            let options = sqlx::sqlite::SqlitePoolOptions::new()
+                .max_connections(POOL)
+                .acquire_timeout(ACQUIRE);
+            options
+                .connect_with(connect)
+                .await
+                .map_err(|error| cannot_open(&error))
         })
     }
 
@@ -170,7 +203,9 @@ impl Backend for sqlx::Any {
             } else {
                 url
             };
-            let options = sqlx::any::AnyPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
+            let options = sqlx::any::AnyPoolOptions::new()
+                .max_connections(POOL)
+                .acquire_timeout(ACQUIRE);
             options.connect(url).await.map_err(|error| cannot_open(&error))
         })
     }
@@ -179,7 +214,9 @@ impl Backend for sqlx::Any {
         match pool.connect_options().database_url.scheme() {
             "postgres" | "postgresql" => Ok(Dialect::Postgres),
             "sqlite" => Ok(Dialect::Sqlite),
-            other => Err(Error::invalid(format!("a datasource cannot be a {other:?} database"))),
+            other => Err(Error::invalid(format!(
+                "a datasource cannot be a {other:?} database"
+            ))),
         }
     }
 
@@ -187,7 +224,9 @@ impl Backend for sqlx::Any {
         let url = &pool.connect_options().database_url;
         #[cfg(feature = "sqlite")]
         if url.scheme() == "sqlite" {
-            return crate::store::sqlite::connect_options(url.as_str()).ok().map(|options| options.get_filename().to_owned());
+            return crate::store::sqlite::connect_options(url.as_str())
+                .ok()
+                .map(|options| options.get_filename().to_owned());
         }
         let _ = url;
         None
@@ -197,5 +236,8 @@ impl Backend for sqlx::Any {
 }
 
 fn cannot_open(error: &sqlx::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the datasource cannot be opened: {error}"))
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the datasource cannot be opened: {error}"),
+    )
 }

@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 pub use self::backend::Backend;
 use self::backend::{Bind, Dialect};
 pub use self::guard::{Begun, OpenTransaction};
-pub use self::transaction::{IsolationLevel, TransactionOptions};
+pub use self::transaction::{IsolationLevel, Placed, TransactionOptions};
 pub(crate) use self::witness::Witnesses;
 use crate::engine::Execution;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,13 +45,17 @@ struct Inner<DB: Backend> {
 
 impl<DB: Backend> Clone for Datasource<DB> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 
 impl<DB: Backend> fmt::Debug for Datasource<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datasource").field("dialect", &self.inner.dialect).finish_non_exhaustive()
+        f.debug_struct("Datasource")
+            .field("dialect", &self.inner.dialect)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,8 +78,16 @@ impl<DB: Backend> Datasource<DB> {
     pub fn from_pool(pool: Pool<DB>) -> Result<Self> {
         let dialect = DB::dialect(&pool)?;
         let writer = DB::file(&pool).map(|file| Writer::of(&file));
-        let inner = Inner { pool, dialect, schema: "dbos".to_owned(), writer, home: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            pool,
+            dialect,
+            schema: "dbos".to_owned(),
+            writer,
+            home: Mutex::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` unless said.
@@ -88,7 +100,9 @@ impl<DB: Backend> Datasource<DB> {
             writer: self.inner.writer.clone(),
             home: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The pool, for reads and for writes outside of workflows.
@@ -124,20 +138,39 @@ impl<DB: Backend> Datasource<DB> {
         let (there, holds) = match self.inner.dialect {
             Dialect::Postgres => (
                 "SELECT to_regclass($1)::text".to_owned(),
-                format!("SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2", self.table("workflow_status")),
+                format!(
+                    "SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2",
+                    self.table("workflow_status")
+                ),
             ),
             Dialect::Sqlite => (
                 "SELECT name FROM sqlite_master WHERE name = $1".to_owned(),
-                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2".to_owned(),
+                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2"
+                    .to_owned(),
             ),
         };
-        let mut connection = self.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
+        let mut connection = self
+            .inner
+            .pool
+            .acquire()
+            .await
+            .map_err(|error| unavailable(&error))?;
         let table = [Bind::text(&self.table("workflow_status"))];
-        if DB::first(&mut connection, there, table.to_vec()).await.map_err(failed)?.is_none_or(|row| row[0].is_none()) {
+        if DB::first(&mut connection, there, table.to_vec())
+            .await
+            .map_err(failed)?
+            .is_none_or(|row| row[0].is_none())
+        {
             return Ok(false);
         }
-        let row = vec![Bind::text(execution.fence.id.as_str()), Bind::text(execution.token().as_str())];
-        Ok(DB::first(&mut connection, holds, row).await.map_err(failed)?.is_some())
+        let row = vec![
+            Bind::text(execution.fence.id.as_str()),
+            Bind::text(execution.token().as_str()),
+        ];
+        Ok(DB::first(&mut connection, holds, row)
+            .await
+            .map_err(failed)?
+            .is_some())
     }
 
     /// A table's full name in this dialect.
@@ -154,7 +187,10 @@ impl<DB: Backend> Datasource<DB> {
 }
 
 fn unavailable(error: &sqlx::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the datasource cannot be reached: {error}"))
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the datasource cannot be reached: {error}"),
+    )
 }
 
 fn failed(error: sqlx::Error) -> Error {

@@ -24,11 +24,16 @@ thread_local! {
 pub(crate) fn in_body_of(execution: u64) -> Result<(), Error> {
     let why = match HERE.get() {
         Some((here, Place::Body)) if here == execution => return Ok(()),
-        Some((here, Place::Step)) if here == execution => "inside a step: its result is recorded as one, whole",
+        Some((here, Place::Step)) if here == execution => {
+            "inside a step: its result is recorded as one, whole"
+        }
         Some(_) => "inside another workflow",
         None => "outside the workflow's own body, for example in a task that it spawned",
     };
-    Err(Error::new(ErrorKind::Misplaced, format!("a durable call was made {why}")))
+    Err(Error::new(
+        ErrorKind::Misplaced,
+        format!("a durable call was made {why}"),
+    ))
 }
 
 /// A future whose polls count as code of an execution.
@@ -39,7 +44,10 @@ pub(crate) struct Scoped<F> {
 
 impl<F: Future> Scoped<F> {
     pub(crate) fn new(execution: u64, place: Place, future: F) -> Self {
-        Self { here: (execution, place), future: Box::pin(future) }
+        Self {
+            here: (execution, place),
+            future: Box::pin(future),
+        }
     }
 }
 

@@ -39,7 +39,9 @@ impl<T, E> Clone for WorkflowHandle<T, E> {
 
 impl<T, E> fmt::Debug for WorkflowHandle<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkflowHandle").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("WorkflowHandle")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +52,13 @@ impl<T, E> WorkflowHandle<T, E> {
         local: Option<Arc<Completion>>,
         attached: Option<String>,
     ) -> Self {
-        Self { shared: Arc::clone(shared), id, local, attached: attached.map(Into::into), types: PhantomData }
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            local,
+            attached: attached.map(Into::into),
+            types: PhantomData,
+        }
     }
 
     /// The workflow's id.
@@ -125,12 +133,17 @@ pub(crate) fn decode<T: DeserializeOwned, E: DurableError>(ending: &Ending) -> s
     let id = WorkflowId::trusted(ending.id.as_str());
     match WorkflowStatus::from_text(&ending.status) {
         Some(WorkflowStatus::Cancelled) => {
-            let error = Error::new(ErrorKind::AwaitedWorkflowCancelled, format!("workflow {id} was cancelled"));
+            let error = Error::new(
+                ErrorKind::AwaitedWorkflowCancelled,
+                format!("workflow {id} was cancelled"),
+            );
             return Err(error.about(&id).into());
         }
         Some(WorkflowStatus::MaxRecoveryAttemptsExceeded) => {
             let message = format!("workflow {id} was parked after too many attempts to run it");
-            return Err(Error::new(ErrorKind::MaxRecoveryAttemptsExceeded, message).about(&id).into());
+            return Err(Error::new(ErrorKind::MaxRecoveryAttemptsExceeded, message)
+                .about(&id)
+                .into());
         }
         _ => payload::readable(ending.serialization.as_deref())?,
     }
@@ -192,7 +205,10 @@ impl From<WorkflowRow> for WorkflowInfo {
             executor_id: row.executor,
             application_version: row.version,
             authenticated_user: row.user,
-            authenticated_roles: row.roles.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            authenticated_roles: row
+                .roles
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default(),
             attributes: json(row.attributes).unwrap_or_default(),
             queue_name: row.queue,
             parent_workflow_id: row.parent,
@@ -206,5 +222,6 @@ impl From<WorkflowRow> for WorkflowInfo {
 
 pub(crate) async fn info(shared: &Shared, id: &WorkflowId) -> Result<WorkflowInfo> {
     let row = wait::briefly(shared, || shared.store.look(id.as_str())).await?;
-    row.map(WorkflowInfo::from).ok_or_else(|| signals::missing(id.as_str()))
+    row.map(WorkflowInfo::from)
+        .ok_or_else(|| signals::missing(id.as_str()))
 }

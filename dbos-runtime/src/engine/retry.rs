@@ -36,7 +36,12 @@ impl Retry {
     /// At most that many attempts in all, at least one; a second between the first two, doubling.
     #[must_use]
     pub fn times(attempts: u32) -> Self {
-        Self { attempts: attempts.max(1), interval: Duration::from_secs(1), backoff: 2.0, max_interval: LONGEST }
+        Self {
+            attempts: attempts.max(1),
+            interval: Duration::from_secs(1),
+            backoff: 2.0,
+            max_interval: LONGEST,
+        }
     }
 
     /// The wait after the first attempt.
@@ -48,13 +53,19 @@ impl Retry {
     /// What each wait is longer than the one before; at least 1.
     #[must_use]
     pub fn backoff(self, factor: f64) -> Self {
-        Self { backoff: if factor.is_finite() { factor.max(1.0) } else { 1.0 }, ..self }
+        Self {
+            backoff: if factor.is_finite() { factor.max(1.0) } else { 1.0 },
+            ..self
+        }
     }
 
     /// The longest wait.
     #[must_use]
     pub fn max_interval(self, longest: Duration) -> Self {
-        Self { max_interval: longest.min(LONGEST), ..self }
+        Self {
+            max_interval: longest.min(LONGEST),
+            ..self
+        }
     }
 
     /// How many attempts there are in all.
@@ -86,14 +97,22 @@ mod tests {
             (Retry::times(3), 1, Some(2.0)),
             (Retry::times(3), 2, None),
             (Retry::times(50).backoff(10.0), 40, Some(3600.0)),
-            (Retry::times(u32::MAX).backoff(f64::MAX), u32::MAX - 2, Some(3600.0)),
+            (
+                Retry::times(u32::MAX).backoff(f64::MAX),
+                u32::MAX - 2,
+                Some(3600.0),
+            ),
             (Retry::times(9).interval(Duration::MAX), 0, Some(3600.0)),
             (Retry::times(9).backoff(f64::NAN), 5, Some(1.0)),
             (Retry::times(9).max_interval(Duration::from_secs(3)), 5, Some(3.0)),
             (Retry::times(9).interval(Duration::ZERO), 5, Some(0.0)),
         ];
         for (retry, attempt, expected) in cases {
-            assert_eq!(retry.wait_after(attempt), expected.map(Duration::from_secs_f64), "{retry:?} after {attempt}");
+            assert_eq!(
+                retry.wait_after(attempt),
+                expected.map(Duration::from_secs_f64),
+                "{retry:?} after {attempt}"
+            );
         }
     }
 }

@@ -114,7 +114,9 @@ impl Dbos {
             Ok::<_, crate::store::error::StoreError>((owner, recovered))
         };
         let (owner, recovered) = opening.await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
             Error::new(ErrorKind::Initialization, format!("{error}{cause}"))
         })?;
         let (application, version) = (&shared.identity.application, &shared.identity.version);
@@ -131,7 +133,10 @@ impl Dbos {
         if recovered > 0 {
             shared.enqueued.notify_one();
         }
-        shared.tasks.daemons.spawn(dispatcher::dispatch(Arc::clone(shared)));
+        shared
+            .tasks
+            .daemons
+            .spawn(dispatcher::dispatch(Arc::clone(shared)));
         shared.tasks.daemons.spawn(watch::watch(Arc::clone(shared)));
         Ok(())
     }
@@ -146,6 +151,10 @@ impl Dbos {
     /// let cents = handle.result().await?;
     /// # Ok(()) }
     /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a start reads as the call of the workflow"
+    )]
     pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> Start<W::Output, W::Error> {
         Start::new(&self.shared, &workflow, &input)
     }
@@ -160,11 +169,20 @@ impl Dbos {
         id: impl TryInto<WorkflowId, Error: Into<Error>>,
     ) -> Result<WorkflowHandle<T, E>> {
         let id = id.try_into().map_err(Into::into)?;
-        let running = self.shared.running.get(&id).map(|execution| Arc::clone(&execution.completion));
+        let running = self
+            .shared
+            .running
+            .get(&id)
+            .map(|execution| Arc::clone(&execution.completion));
         if running.is_none() {
             handle::info(&self.shared, &id).await?;
         }
-        Ok(WorkflowHandle::new(&self.shared, id, running, Some(String::new())))
+        Ok(WorkflowHandle::new(
+            &self.shared,
+            id,
+            running,
+            Some(String::new()),
+        ))
     }
 
     /// The facts of a workflow.
@@ -180,7 +198,13 @@ impl Dbos {
     /// often it is sent; without one, a send that failed may have arrived.
     pub fn send<T: Serialize + ?Sized>(&self, to: &WorkflowId, message: &T) -> SendMessage {
         let value = payload::encode(message);
-        SendMessage { shared: Arc::clone(&self.shared), to: to.clone(), value, topic: None, key: None }
+        SendMessage {
+            shared: Arc::clone(&self.shared),
+            to: to.clone(),
+            value,
+            topic: None,
+            key: None,
+        }
     }
 
     /// Reads a workflow's event, waiting for it at most that long; `None` when it has not been published by then.
@@ -206,7 +230,9 @@ impl Dbos {
         // The first look is brief, so that a database that is away is reported and not waited for.
         let now = wait::briefly(shared, || shared.store.event(from.as_str(), key)).await?;
         let found = match now {
-            None if !timeout.is_zero() => wait::event(shared, from, key, shared.clock.now().after(timeout)).await?,
+            None if !timeout.is_zero() => {
+                wait::event(shared, from, key, shared.clock.now().after(timeout)).await?
+            }
             now => now,
         };
         let Some(stored) = found else { return Ok(None) };
@@ -290,7 +316,10 @@ impl Dbos {
 
 impl fmt::Debug for Dbos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dbos").field("name", &self.name()).field("executor_id", &self.executor_id()).finish_non_exhaustive()
+        f.debug_struct("Dbos")
+            .field("name", &self.name())
+            .field("executor_id", &self.executor_id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -325,7 +354,10 @@ impl SendMessage {
 
 impl fmt::Debug for SendMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessage").field("to", &self.to).field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("SendMessage")
+            .field("to", &self.to)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -335,15 +367,27 @@ impl IntoFuture for SendMessage {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let message = signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
+            let message =
+                signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
             let destination = message.destination.clone();
             let patience = self.shared.config.patience;
-            match self.shared.journal.write_within(Write::Send(vec![message]), patience).await {
+            match self
+                .shared
+                .journal
+                .write_within(Write::Send(vec![message]), patience)
+                .await
+            {
                 Some(Receipt::Sent(new)) => Ok(new > 0),
                 Some(Receipt::NoDestination) => Err(signals::missing(&destination)),
-                Some(Receipt::Expired) => Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached")),
+                Some(Receipt::Expired) => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the database cannot be reached",
+                )),
                 Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-                Some(other) => Err(Error::new(ErrorKind::Database, format!("unexpected answer to a send: {other:?}"))),
+                Some(other) => Err(Error::new(
+                    ErrorKind::Database,
+                    format!("unexpected answer to a send: {other:?}"),
+                )),
                 None => Err(wait::shutting_down()),
             }
         })

@@ -40,9 +40,17 @@ impl<S, E: DurableError> Ctx<S, E> {
             return Durable::refused(&self.execution, error);
         }
         let numbers = i32::from(!duration.is_zero());
-        Durable::build(&self.execution, numbers, move |execution, number, ()| async move {
-            if numbers == 1 { Ok(sleep(&execution, number, duration).await?) } else { Ok(()) }
-        })
+        Durable::build(
+            &self.execution,
+            numbers,
+            move |execution, number, ()| async move {
+                if numbers == 1 {
+                    Ok(sleep(&execution, number, duration).await?)
+                } else {
+                    Ok(())
+                }
+            },
+        )
     }
 }
 
@@ -63,14 +71,23 @@ async fn sleep(execution: &Arc<Execution>, number: i32, duration: Duration) -> R
 /// The recorded instant of waking, if the step is recorded.
 pub(crate) fn recorded(execution: &Execution, number: i32) -> Result<Option<Timestamp>, Error> {
     let row = execution.recorded(number);
-    let Some(row) = replay::look(row.as_ref(), &execution.fence.id, number, NAME)? else { return Ok(None) };
+    let Some(row) = replay::look(row.as_ref(), &execution.fence.id, number, NAME)? else {
+        return Ok(None);
+    };
     let seconds: f64 = payload::decode(row.output.as_deref().unwrap_or("null"))?;
-    #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float beyond the range saturates"
+    )]
     Ok(Some(Timestamp::from_millis((seconds * 1000.0).round() as i64)))
 }
 
 /// The step's row: the instant of waking in seconds, as Python records it.
 pub(crate) fn row(number: i32, started: Timestamp, wake: Timestamp, completed: Timestamp) -> StepRow {
     let millis = wake.as_millis();
-    StepRow::marker(number, NAME, started, completed).with_output(format!("{}.{:03}", millis / 1000, millis % 1000))
+    StepRow::marker(number, NAME, started, completed).with_output(format!(
+        "{}.{:03}",
+        millis / 1000,
+        millis % 1000
+    ))
 }

@@ -65,7 +65,12 @@ impl Request {
 
 impl<T, E> Start<T, E> {
     pub(crate) fn new<W: Target>(shared: &Arc<Shared>, target: &W, input: &W::Input) -> Self {
-        Self { shared: Arc::clone(shared), request: Request::of(target, input), same_input: false, types: PhantomData }
+        Self {
+            shared: Arc::clone(shared),
+            request: Request::of(target, input),
+            same_input: false,
+            types: PhantomData,
+        }
     }
 
     /// The workflow's id. A second start under it finds the first one's workflow.
@@ -89,7 +94,11 @@ impl<T, E> Start<T, E> {
     pub fn authenticated_roles<R: AsRef<str>>(self, roles: &[R]) -> Self {
         self.change(|request| {
             let roles: Vec<&str> = roles.iter().map(AsRef::as_ref).collect();
-            request.roles = if roles.is_empty() { None } else { Some(payload::encode(&roles)?) };
+            request.roles = if roles.is_empty() {
+                None
+            } else {
+                Some(payload::encode(&roles)?)
+            };
             Ok(())
         })
     }
@@ -108,7 +117,10 @@ impl<T, E> Start<T, E> {
 
     /// Refuses, with [`ErrorKind::InputMismatch`], to attach to a workflow that runs with another input.
     pub fn same_input(self) -> Self {
-        Self { same_input: true, ..self }
+        Self {
+            same_input: true,
+            ..self
+        }
     }
 
     fn change(mut self, change: impl FnOnce(&mut Request) -> Result<()>) -> Self {
@@ -137,7 +149,12 @@ where
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { shared, request, same_input, .. } = self;
+        let Self {
+            shared,
+            request,
+            same_input,
+            ..
+        } = self;
         Box::pin(async move {
             let request = request?;
             let (id, input) = (request.id.clone(), same_input.then(|| request.input.clone()));
@@ -161,7 +178,10 @@ fn same(ours: &str, theirs: &str) -> bool {
             None | Some(Value::Null) => empty,
             Some(part) => part,
         };
-        Some((part("positionalArgs", Value::Array(Vec::new())), part("namedArgs", Value::Object(Map::new()))))
+        Some((
+            part("positionalArgs", Value::Array(Vec::new())),
+            part("namedArgs", Value::Object(Map::new())),
+        ))
     };
     arguments(ours).is_some_and(|ours| arguments(theirs) == Some(ours))
 }
@@ -183,7 +203,9 @@ impl Started {
     pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
         match self {
             Self::Created(local) => WorkflowHandle::new(shared, id, Some(local), None),
-            Self::Attached(row, local) => WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default())),
+            Self::Attached(row, local) => {
+                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default()))
+            }
         }
     }
 }
@@ -193,7 +215,10 @@ pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Outpu
     let (tell, told) = oneshot::channel();
     let refused = match prepare(shared, request) {
         Ok((body, new)) => {
-            shared.tasks.workflows.spawn(insert_and_run(Arc::clone(shared), body, new, tell));
+            shared
+                .tasks
+                .workflows
+                .spawn(insert_and_run(Arc::clone(shared), body, new, tell));
             None
         }
         Err(error) => Some(error),
@@ -224,8 +249,16 @@ fn prepare(shared: &Shared, request: Request) -> Result<(Body, NewWorkflow)> {
     Ok((body, new))
 }
 
-async fn insert_and_run(shared: Arc<Shared>, body: Body, new: NewWorkflow, tell: oneshot::Sender<Result<Started>>) {
-    let fence = Fence { id: new.id.clone(), token: new.token.clone() };
+async fn insert_and_run(
+    shared: Arc<Shared>,
+    body: Body,
+    new: NewWorkflow,
+    tell: oneshot::Sender<Result<Started>>,
+) {
+    let fence = Fence {
+        id: new.id.clone(),
+        token: new.token.clone(),
+    };
     let (name, input, user) = (new.name.clone(), new.input.clone(), new.user.clone());
     let inside = new.parent.is_some();
     let write = Write::Start(Box::new(new));
@@ -243,9 +276,15 @@ async fn insert_and_run(shared: Arc<Shared>, body: Body, new: NewWorkflow, tell:
         }
         Some(Receipt::Exists(row)) => attach(&shared, &fence.id, &name, row),
         Some(Receipt::Lost(status)) => Err(Error::new(ErrorKind::LostOwnership, status.unwrap_or_default())),
-        Some(Receipt::Expired) => Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached")),
+        Some(Receipt::Expired) => Err(Error::new(
+            ErrorKind::Unavailable,
+            "the database cannot be reached",
+        )),
         Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-        Some(other) => Err(Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}"))),
+        Some(other) => Err(Error::new(
+            ErrorKind::Database,
+            format!("unexpected answer to a start: {other:?}"),
+        )),
         None => Err(wait::shutting_down()),
     };
     let _ = tell.send(started);
@@ -258,6 +297,9 @@ fn attach(shared: &Shared, id: &WorkflowId, name: &str, row: Box<Existing>) -> R
         let message = format!("workflow {id} exists as {there:?}, not as {name:?}");
         return Err(Error::new(ErrorKind::ConflictingWorkflow, message).about(id));
     }
-    let local = shared.running.get(id).map(|execution| Arc::clone(&execution.completion));
+    let local = shared
+        .running
+        .get(id)
+        .map(|execution| Arc::clone(&execution.completion));
     Ok(Started::Attached(row, local))
 }

@@ -25,22 +25,32 @@ use crate::payload;
 /// A step that has been called and not yet awaited.
 pub type Step<'a, T, E> = Durable<'a, StepOptions<E>, T, E>;
 
+/// Says of an error whether another attempt may help.
+type Predicate<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
+
 /// What can still be set on a [`Step`].
 pub struct StepOptions<E> {
     retry: Option<Retry>,
-    retry_if: Option<Box<dyn Fn(&E) -> bool + Send + Sync>>,
+    retry_if: Option<Predicate<E>>,
     timeout: Option<Duration>,
 }
 
 impl<E> Default for StepOptions<E> {
     fn default() -> Self {
-        Self { retry: None, retry_if: None, timeout: None }
+        Self {
+            retry: None,
+            retry_if: None,
+            timeout: None,
+        }
     }
 }
 
 impl<E> std::fmt::Debug for StepOptions<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StepOptions").field("retry", &self.retry).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("StepOptions")
+            .field("retry", &self.retry)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +136,9 @@ impl<S, E: DurableError> Ctx<S, E> {
             return Durable::refused(&self.execution, error);
         }
         let name = name.to_owned();
-        Durable::build(&self.execution, 1, move |execution, number, options| run(execution, number, name, options, body))
+        Durable::build(&self.execution, 1, move |execution, number, options| {
+            run(execution, number, name, options, body)
+        })
     }
 
     /// Like [`step`](Self::step), for a body that can be called only once because it gives away what it captured. It has
@@ -148,7 +160,11 @@ impl<S, E: DurableError> Ctx<S, E> {
                 async move {
                     match body {
                         Some(body) => body(step).await,
-                        None => Err(Error::new(ErrorKind::StepNondeterminism, "a step that runs once ran twice").into()),
+                        None => Err(Error::new(
+                            ErrorKind::StepNondeterminism,
+                            "a step that runs once ran twice",
+                        )
+                        .into()),
                     }
                 }
             };
@@ -204,7 +220,9 @@ where
         dbos.operation.name = %name,
         dbos.operation.workflow_id = %execution.fence.id,
     );
-    let result = attempts(&execution, number, &name, &options, body).instrument(span).await;
+    let result = attempts(&execution, number, &name, &options, body)
+        .instrument(span)
+        .await;
     execution.live()?;
     let row = StepRow::marker(number, name, started, execution.now());
     match result {
@@ -212,7 +230,9 @@ where
             let output = match payload::encode(&value) {
                 Ok(output) => output,
                 Err(error) => {
-                    execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
+                    execution
+                        .record(vec![row.with_error(payload::encode_error(&error))])
+                        .await?;
                     return Err(error.into());
                 }
             };
@@ -220,21 +240,29 @@ where
             Ok(value)
         }
         Err(error) => {
-            execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
+            execution
+                .record(vec![row.with_error(payload::encode_error(&error))])
+                .await?;
             Err(error)
         }
     }
 }
 
 /// A recorded step's answer.
-pub(crate) fn answer<T: DeserializeOwned, E: DurableError>(row: &StepRow, execution: &Execution) -> Result<T, E> {
+pub(crate) fn answer<T: DeserializeOwned, E: DurableError>(
+    row: &StepRow,
+    execution: &Execution,
+) -> Result<T, E> {
     payload::readable(row.serialization.as_deref())?;
     match (&row.error, &row.output) {
         (Some(error), None) => Err(payload::decode_error(error)),
         (None, Some(output)) => Ok(payload::decode(output)?),
         _ => Err(Error::new(
             ErrorKind::Serialization,
-            format!("step {} of workflow {} is recorded without a result", row.number, execution.fence.id),
+            format!(
+                "step {} of workflow {} is recorded without a result",
+                row.number, execution.fence.id
+            ),
         )
         .about(&execution.fence.id)
         .into()),
@@ -259,19 +287,29 @@ where
     let mut attempt = 0;
     loop {
         let cancellation = execution.interrupt.child_token();
-        let step = StepCtx { number, attempt, attempts, key: Arc::clone(&key), cancellation };
+        let step = StepCtx {
+            number,
+            attempt,
+            attempts,
+            key: Arc::clone(&key),
+            cancellation,
+        };
         let error = match once(execution, name, options.timeout, step, &mut body).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let Some(retry) = &options.retry else { return Err(error) };
+        let Some(retry) = &options.retry else {
+            return Err(error);
+        };
         if options.retry_if.as_ref().is_some_and(|again| !again(&error)) || execution.latched().is_some() {
             return Err(error);
         }
         failures.push(error.to_string());
         let Some(wait) = retry.wait_after(attempt) else {
             let message = format!("step {name:?} failed {attempts} times; the last error: {error}");
-            return Err(Error::new(ErrorKind::MaxStepRetriesExceeded, message).with_attempts(failures).into());
+            return Err(Error::new(ErrorKind::MaxStepRetriesExceeded, message)
+                .with_attempts(failures)
+                .into());
         };
         tracing::warn!(step.name = name, attempt, wait_ms = wait.as_millis(), %error, "a step is tried again");
         execution.sleep_until(execution.now().after(wait)).await?;
@@ -294,7 +332,11 @@ where
 {
     let cancellation = step.cancellation.clone();
     let attempt = async { body(step).await };
-    let attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
+    let attempt = Scoped::new(
+        execution.serial,
+        Place::Step,
+        AssertUnwindSafe(attempt).catch_unwind(),
+    );
     let finished = match timeout {
         None => attempt.await,
         Some(limit) => tokio::select! {

@@ -19,7 +19,12 @@ pub(crate) struct StepRow {
 
 impl StepRow {
     /// A row without payload.
-    pub(crate) fn marker(number: i32, name: impl Into<String>, started: Timestamp, completed: Timestamp) -> Self {
+    pub(crate) fn marker(
+        number: i32,
+        name: impl Into<String>,
+        started: Timestamp,
+        completed: Timestamp,
+    ) -> Self {
         Self {
             number,
             name: name.into(),
@@ -30,14 +35,25 @@ impl StepRow {
     }
 
     pub(crate) fn with_output(self, output: String) -> Self {
-        Self { output: Some(output), serialization: Some(PORTABLE.to_owned()), ..self }
+        Self {
+            output: Some(output),
+            serialization: Some(PORTABLE.to_owned()),
+            ..self
+        }
     }
 
     pub(crate) fn with_error(self, error: String) -> Self {
-        Self { error: Some(error), serialization: Some(PORTABLE.to_owned()), ..self }
+        Self {
+            error: Some(error),
+            serialization: Some(PORTABLE.to_owned()),
+            ..self
+        }
     }
 
     pub(crate) fn with_child(self, child: &WorkflowId) -> Self {
-        Self { child: Some(child.as_str().to_owned()), ..self }
+        Self {
+            child: Some(child.as_str().to_owned()),
+            ..self
+        }
     }
 }

@@ -31,16 +31,23 @@ pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T> {
 pub(crate) fn readable(serialization: Option<&str>) -> Result<()> {
     match serialization {
         None | Some(PORTABLE) => Ok(()),
-        Some(other) => {
-            Err(Error::new(ErrorKind::Serialization, format!("the value is stored as {other:?}, not as portable JSON")))
-        }
+        Some(other) => Err(Error::new(
+            ErrorKind::Serialization,
+            format!("the value is stored as {other:?}, not as portable JSON"),
+        )),
     }
 }
 
 fn unencodable(error: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Serialization, format!("the value cannot be stored as JSON: {error}"))
+    Error::new(
+        ErrorKind::Serialization,
+        format!("the value cannot be stored as JSON: {error}"),
+    )
 }
 
 fn undecodable(error: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Serialization, format!("the stored JSON is not of the asked type: {error}"))
+    Error::new(
+        ErrorKind::Serialization,
+        format!("the stored JSON is not of the asked type: {error}"),
+    )
 }

@@ -70,11 +70,19 @@ impl Journal {
     ) -> Self {
         let lanes = lanes.into_iter().map(|lane| {
             let (inbox, entries) = mpsc::channel(INBOX);
-            let worker = Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
+            let worker = Worker {
+                lane,
+                entries,
+                wakeups: wakeups.clone(),
+                stop: stop.clone(),
+                shared: false,
+            };
             tasks.spawn(worker.run());
             inbox
         });
-        Self { lanes: lanes.collect() }
+        Self {
+            lanes: lanes.collect(),
+        }
     }
 
     /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
@@ -93,7 +101,13 @@ impl Journal {
     async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
         let (reply, receipt) = oneshot::channel();
         let lane = self.lane_of(write.workflow())?;
-        lane.send(Entry { write, patience, reply }).await.ok()?;
+        lane.send(Entry {
+            write,
+            patience,
+            reply,
+        })
+        .await
+        .ok()?;
         receipt.await.ok()
     }
 
@@ -189,7 +203,10 @@ impl<L: Lane> Worker<L> {
             match tokio::time::timeout(DEADLINE, self.lane.ready()).await {
                 Ok(Ok(())) => return Some(()),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the journal has no connection");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the journal has no connection"
+                    );
                 }
                 Err(_) => tracing::warn!("the journal's connection attempt took longer than {DEADLINE:?}"),
             }
@@ -209,7 +226,11 @@ impl<L: Lane> Worker<L> {
                 Ok(Err(error)) => error,
                 Err(_) => StoreError::Deadline(DEADLINE),
             };
-            tracing::warn!(error = &error as &dyn std::error::Error, writes = writes.len(), "a batch is tried again");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                writes = writes.len(),
+                "a batch is tried again"
+            );
             if error.breaks_connection() {
                 self.lane.disconnect();
             }
@@ -238,7 +259,10 @@ fn refusal(error: &sqlx::Error) -> Receipt {
     match error {
         sqlx::Error::Database(database) if database.is_foreign_key_violation() => Receipt::NoDestination,
         _ => {
-            tracing::error!(error = error as &dyn std::error::Error, "the database refuses a write");
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the database refuses a write"
+            );
             Receipt::Rejected("the database refused the write".to_owned())
         }
     }
@@ -281,7 +305,11 @@ impl Batch {
             if patience.is_some_and(|patience| patience <= now) {
                 let _ = reply.send(Receipt::Expired);
             } else {
-                self.push(Entry { write, patience, reply });
+                self.push(Entry {
+                    write,
+                    patience,
+                    reply,
+                });
             }
         }
     }
@@ -297,10 +325,17 @@ impl Batch {
     }
 
     fn singles(self) -> impl Iterator<Item = Batch> {
-        self.writes.into_iter().zip(self.replies).map(|(write, (reply, patience))| {
-            let mut single = Batch::default();
-            single.push(Entry { write, patience, reply });
-            single
-        })
+        self.writes
+            .into_iter()
+            .zip(self.replies)
+            .map(|(write, (reply, patience))| {
+                let mut single = Batch::default();
+                single.push(Entry {
+                    write,
+                    patience,
+                    reply,
+                });
+                single
+            })
     }
 }

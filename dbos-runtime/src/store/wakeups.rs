@@ -48,13 +48,19 @@ impl Wakeups {
     pub(crate) fn subscribe(&self, touched: Touched) -> Subscription {
         let key = (touched.hint(), touched.payload());
         let mut waiters = self.waiters();
-        let entry = waiters
-            .entry(key.clone())
-            .or_insert_with(|| Waiters { touched, count: 0, notify: Arc::new(Notify::new()) });
+        let entry = waiters.entry(key.clone()).or_insert_with(|| Waiters {
+            touched,
+            count: 0,
+            notify: Arc::new(Notify::new()),
+        });
         entry.count += 1;
         let notify = Arc::clone(&entry.notify);
         drop(waiters);
-        Subscription { wakeups: self.clone(), key, notify }
+        Subscription {
+            wakeups: self.clone(),
+            key,
+            notify,
+        }
     }
 
     /// Tells everybody in this process, and through the outbox the others, what a commit touched.
@@ -85,7 +91,10 @@ impl Wakeups {
     }
 
     /// Says whether hints of other processes come in.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only Postgres has other processes to hear"))]
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "only Postgres has other processes to hear")
+    )]
     pub(crate) fn set_heard(&self, heard: bool) {
         self.inner.heard.store(heard, Ordering::Relaxed);
     }
@@ -97,11 +106,17 @@ impl Wakeups {
 
     /// What is being waited for in this process.
     pub(crate) fn waited_for(&self) -> Vec<Touched> {
-        self.waiters().values().map(|waiters| waiters.touched.clone()).collect()
+        self.waiters()
+            .values()
+            .map(|waiters| waiters.touched.clone())
+            .collect()
     }
 
     /// Where hints for other processes go from now on.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only Postgres has other processes to tell"))]
+    #[cfg_attr(
+        not(feature = "postgres"),
+        allow(dead_code, reason = "only Postgres has other processes to tell")
+    )]
     pub(crate) fn outbox_to(&self) -> mpsc::Receiver<Touched> {
         let (sender, receiver) = mpsc::channel(OUTBOX);
         *self.outbox() = Some(sender);

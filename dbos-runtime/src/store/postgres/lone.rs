@@ -54,7 +54,9 @@ pub(super) async fn apply(
     let [write] = batch else { return Ok(None) };
     let result: PgQueryResult = match write {
         Write::Record(record) if record.events.is_empty() && record.messages.is_empty() => {
-            let [step] = record.steps.as_slice() else { return Ok(None) };
+            let [step] = record.steps.as_slice() else {
+                return Ok(None);
+            };
             sqlx::query(statements.get(STEP))
                 .bind(record.fence.id.as_str())
                 .bind(record.fence.token.as_str())
@@ -90,7 +92,11 @@ pub(super) async fn apply(
             sqlx::query(statements.get(OUTCOME))
                 .bind(outcome.fence.id.as_str())
                 .bind(outcome.fence.token.as_str())
-                .bind(if outcome.error.is_none() { "SUCCESS" } else { "ERROR" })
+                .bind(if outcome.error.is_none() {
+                    "SUCCESS"
+                } else {
+                    "ERROR"
+                })
                 .bind(&outcome.output)
                 .bind(&outcome.error)
                 .execute(connection)

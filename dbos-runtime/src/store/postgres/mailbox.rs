@@ -9,9 +9,11 @@ use crate::store::error::StoreError;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-const EVENT: &str = "SELECT value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 AND key = $2";
+const EVENT: &str =
+    "SELECT value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 AND key = $2";
 
-const EVENTS: &str = "SELECT key, value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 ORDER BY key";
+const EVENTS: &str =
+    "SELECT key, value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 ORDER BY key";
 
 const ARRIVED: &str = "\
 SELECT w.ord FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w(id, topic, ord)
@@ -27,7 +29,13 @@ impl Postgres {
         let query = sqlx::query(self.statements.get(EVENT)).bind(id).bind(key);
         self.ask(async |c| {
             let row = query.fetch_optional(c).await?;
-            row.map(|row| Ok(Stored { value: row.try_get(0)?, serialization: row.try_get(1)? })).transpose()
+            row.map(|row| {
+                Ok(Stored {
+                    value: row.try_get(0)?,
+                    serialization: row.try_get(1)?,
+                })
+            })
+            .transpose()
         })
         .await
     }
@@ -37,7 +45,13 @@ impl Postgres {
         self.ask(async |c| {
             let rows = query.fetch_all(c).await?;
             let pair = |row: sqlx::postgres::PgRow| {
-                Ok((row.try_get(0)?, Stored { value: row.try_get(1)?, serialization: row.try_get(2)? }))
+                Ok((
+                    row.try_get(0)?,
+                    Stored {
+                        value: row.try_get(1)?,
+                        serialization: row.try_get(2)?,
+                    },
+                ))
             };
             rows.into_iter().map(pair).collect()
         })
@@ -48,16 +62,28 @@ impl Postgres {
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Result<Vec<Touched>> {
         let mut present = Vec::new();
         for (statement, wanted) in [(ARRIVED, true), (PUBLISHED, false)] {
-            let of_kind: Vec<(&Touched, &str, &str)> = awaited.iter().filter_map(|t| pair(t, wanted)).collect();
+            let of_kind: Vec<(&Touched, &str, &str)> =
+                awaited.iter().filter_map(|t| pair(t, wanted)).collect();
             if of_kind.is_empty() {
                 continue;
             }
             let ids: Vec<&str> = of_kind.iter().map(|(_, id, _)| *id).collect();
             let keys: Vec<&str> = of_kind.iter().map(|(_, _, key)| *key).collect();
-            let query = sqlx::query_scalar(self.statements.get(statement)).bind(ids).bind(keys);
+            let query = sqlx::query_scalar(self.statements.get(statement))
+                .bind(ids)
+                .bind(keys);
             let places: Vec<i64> = self.ask(async |c| query.fetch_all(c).await).await?;
-            let at = |place: i64| usize::try_from(place - 1).ok().and_then(|place| of_kind.get(place));
-            present.extend(places.into_iter().filter_map(at).map(|(touched, _, _)| (*touched).clone()));
+            let at = |place: i64| {
+                usize::try_from(place - 1)
+                    .ok()
+                    .and_then(|place| of_kind.get(place))
+            };
+            present.extend(
+                places
+                    .into_iter()
+                    .filter_map(at)
+                    .map(|(touched, _, _)| (*touched).clone()),
+            );
         }
         Ok(present)
     }

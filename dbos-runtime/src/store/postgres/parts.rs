@@ -16,14 +16,22 @@ pub(crate) fn statement(parts: Parts) -> String {
         out.part(EVENTS, 4);
     }
     if parts.messages {
-        let sent = if parts.steps { "m.sender IS NULL OR EXISTS (SELECT FROM steps WHERE steps.id = m.sender AND steps.number = m.number)" } else { "m.sender IS NULL" };
+        let sent = if parts.steps {
+            "m.sender IS NULL OR EXISTS (SELECT FROM steps WHERE steps.id = m.sender AND steps.number = m.number)"
+        } else {
+            "m.sender IS NULL"
+        };
         out.part(&MESSAGES.replace("<sent>", sent), 6);
     }
     if parts.receives {
         out.part(RECEIVES, 8);
     }
     if parts.starts {
-        let parent = if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
+        let parent = if parts.links {
+            "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)"
+        } else {
+            "true"
+        };
         out.part(&STARTS.replace("<parent>", parent), 11);
     }
     if parts.links {
@@ -42,7 +50,11 @@ pub(crate) fn statement(parts: Parts) -> String {
         list(parts.messages, "message_uuid", "delivered"),
         list(parts.receives, "id", "owned"),
         list(parts.receives, "id", "received"),
-        pick(parts.receives, "ARRAY(SELECT number FROM received ORDER BY id, number)", "'{}'::int4[]"),
+        pick(
+            parts.receives,
+            "ARRAY(SELECT number FROM received ORDER BY id, number)",
+            "'{}'::int4[]"
+        ),
         list(parts.receives, "value", "received"),
         list(parts.receives, "format", "received"),
     )
@@ -53,8 +65,16 @@ fn pick(present: bool, expression: &str, otherwise: &str) -> String {
 }
 
 fn list(present: bool, column: &str, part: &str) -> String {
-    let order = if part == "received" { " ORDER BY id, number" } else { "" };
-    pick(present, &format!("ARRAY(SELECT {column} FROM {part}{order})"), "'{}'::text[]")
+    let order = if part == "received" {
+        " ORDER BY id, number"
+    } else {
+        ""
+    };
+    pick(
+        present,
+        &format!("ARRAY(SELECT {column} FROM {part}{order})"),
+        "'{}'::text[]",
+    )
 }
 
 #[derive(Default)]
@@ -222,9 +242,17 @@ mod tests {
 
     #[test]
     fn parts_number_on_from_one_another() {
-        let text = statement(Parts { fences: true, steps: true, outcomes: true, ..Parts::default() });
+        let text = statement(Parts {
+            fences: true,
+            steps: true,
+            outcomes: true,
+            ..Parts::default()
+        });
         for placeholder in 1..=16 {
-            assert!(text.contains(&format!("${placeholder}")), "${placeholder} in {text}");
+            assert!(
+                text.contains(&format!("${placeholder}")),
+                "${placeholder} in {text}"
+            );
         }
         assert!(!text.contains("$17") && !text.contains('!'), "{text}");
     }

@@ -54,7 +54,11 @@ impl Postgres {
             wakeups.set_heard(true);
             wakeups.poke_all();
             while let Some(notification) = listener.try_recv().await? {
-                let hint = if notification.channel() == MESSAGES { Hint::Message } else { Hint::Event };
+                let hint = if notification.channel() == MESSAGES {
+                    Hint::Message
+                } else {
+                    Hint::Event
+                };
                 wakeups.poke(hint, notification.payload().to_owned());
             }
         }
@@ -78,7 +82,10 @@ impl Postgres {
             payloads.dedup();
             let query = sqlx::query(NOTIFY).bind(EVENTS).bind(payloads);
             if let Err(error) = self.ask(async |c| query.execute(c).await).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "hints were not sent; their readers poll");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "hints were not sent; their readers poll"
+                );
             }
         }
     }

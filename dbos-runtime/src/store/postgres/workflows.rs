@@ -18,10 +18,6 @@ SELECT workflow_uuid, status, name, executor_id, application_version, authentica
     attributes::text AS attributes, queue_name, parent_workflow_id, recovery_attempts, created_at, updated_at, completed_at
 FROM {s}.workflow_status WHERE workflow_uuid = $1";
 
-const INPUT: &str = "\
-SELECT coalesce(i.inputs, w.inputs) FROM {s}.workflow_status w LEFT JOIN {s}.workflow_input i USING (workflow_uuid)
-WHERE w.workflow_uuid = $1";
-
 const ENDINGS: &str = "\
 SELECT w.workflow_uuid, w.status, coalesce(o.output, w.output) AS output, coalesce(o.error, w.error) AS error, w.serialization
 FROM {s}.workflow_status w LEFT JOIN {s}.workflow_output o USING (workflow_uuid)
@@ -83,26 +79,35 @@ WHERE workflow_uuid = $1 AND status NOT IN ('SUCCESS', 'ERROR')";
 
 impl Postgres {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
-        let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
+        let millis = self
+            .ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await)
+            .await?;
         Ok(Timestamp::from_millis(millis))
     }
 
     pub(crate) async fn look(&self, id: &str) -> Result<Option<WorkflowRow>> {
         let query = sqlx::query(self.statements.get(LOOK)).bind(id);
-        self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
-    }
-
-    pub(crate) async fn input(&self, id: &str) -> Result<Option<String>> {
-        let query = sqlx::query_scalar(self.statements.get(INPUT)).bind(id);
-        self.ask(async |c| Ok(query.fetch_optional(c).await?.flatten())).await
+        self.ask(async |c| {
+            query
+                .fetch_optional(c)
+                .await?
+                .as_ref()
+                .map(rows::workflow)
+                .transpose()
+        })
+        .await
     }
 
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
         let query = sqlx::query(self.statements.get(ENDINGS)).bind(ids);
-        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::ending).collect()).await
+        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::ending).collect())
+            .await
     }
 
-    pub(crate) async fn displaced(&self, fences: &[Fence]) -> Result<(Timestamp, Vec<(String, Option<String>)>)> {
+    pub(crate) async fn displaced(
+        &self,
+        fences: &[Fence],
+    ) -> Result<(Timestamp, Vec<(String, Option<String>)>)> {
         let ids: Vec<&str> = fences.iter().map(|fence| fence.id.as_str()).collect();
         let tokens: Vec<&str> = fences.iter().map(|fence| fence.token.as_str()).collect();
         let query = sqlx::query(self.statements.get(DISPLACED)).bind(ids).bind(tokens);
@@ -122,9 +127,12 @@ impl Postgres {
 
     pub(crate) async fn recover(&self, queue: &str) -> Result<u64> {
         let identity = &self.identity;
-        let query = sqlx::query(self.statements.get(RECOVER)).bind(&identity.executor).bind(&identity.version);
+        let query = sqlx::query(self.statements.get(RECOVER))
+            .bind(&identity.executor)
+            .bind(&identity.version);
         let query = query.bind(&identity.application).bind(queue);
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected()))
+            .await
     }
 
     pub(crate) async fn claim(
@@ -135,19 +143,31 @@ impl Postgres {
         most: i64,
     ) -> Result<Vec<Claimed>> {
         let identity = &self.identity;
-        let query = sqlx::query(self.statements.get(CLAIM)).bind(queue).bind(names).bind(&identity.application);
-        let query = query.bind(&identity.version).bind(&identity.executor).bind(token.as_str()).bind(most);
-        self.ask(async |c| query.fetch_all(c).await?.iter().map(claimed).collect()).await
+        let query = sqlx::query(self.statements.get(CLAIM))
+            .bind(queue)
+            .bind(names)
+            .bind(&identity.application);
+        let query = query
+            .bind(&identity.version)
+            .bind(&identity.executor)
+            .bind(token.as_str())
+            .bind(most);
+        self.ask(async |c| query.fetch_all(c).await?.iter().map(claimed).collect())
+            .await
     }
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
-        let query = sqlx::query(self.statements.get(PARK)).bind(fence.id.as_str()).bind(fence.token.as_str());
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
+        let query = sqlx::query(self.statements.get(PARK))
+            .bind(fence.id.as_str())
+            .bind(fence.token.as_str());
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected()))
+            .await
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
         let query = sqlx::query(self.statements.get(CANCEL)).bind(id);
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected()))
+            .await
     }
 }
 
@@ -158,7 +178,9 @@ fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Er
         name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
         input: row.try_get("input")?,
         serialization: row.try_get("serialization")?,
-        attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
+        attempts: row
+            .try_get::<Option<i64>, _>("recovery_attempts")?
+            .unwrap_or_default(),
         history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
     })
 }
@@ -175,7 +197,8 @@ type Recorded = (
 );
 
 fn recorded(json: &str) -> std::result::Result<Vec<StepRow>, sqlx::Error> {
-    let rows: Vec<Recorded> = serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let rows: Vec<Recorded> =
+        serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
     let step = |(number, name, output, error, child, started, completed, serialization)| StepRow {
         number,
         name,

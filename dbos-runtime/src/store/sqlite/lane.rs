@@ -10,7 +10,6 @@ use sqlx::{ConnectOptions, Executor, Row};
 use super::classify::classify;
 use super::values::Values;
 use super::verify;
-use crate::store::writer::Writer;
 use crate::model::mailbox::{NewEvent, NewMessage, Stored};
 use crate::model::step::StepRow;
 use crate::model::workflow::{Fence, Identity, NewWorkflow};
@@ -18,6 +17,7 @@ use crate::model::write::{Outcome, Receipt, Receive, Record, Write};
 use crate::store::error::StoreError;
 use crate::store::journal::Lane;
 use crate::store::receipts::{self, Ownership};
+use crate::store::writer::Writer;
 
 type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
 type Owners = HashMap<String, Ownership>;
@@ -33,7 +33,13 @@ pub(crate) struct SqliteLane {
 
 impl SqliteLane {
     pub(crate) fn new(options: SqliteConnectOptions, writer: Writer, identity: Arc<Identity>) -> Self {
-        Self { options, writer, identity, connection: None, values: Values::default() }
+        Self {
+            options,
+            writer,
+            identity,
+            connection: None,
+            values: Values::default(),
+        }
     }
 }
 
@@ -46,10 +52,17 @@ impl Lane for SqliteLane {
     }
 
     async fn apply(&mut self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
-        let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+        let connection = self
+            .connection
+            .as_mut()
+            .ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         let _turn = self.writer.turn().await;
         connection.execute("BEGIN IMMEDIATE").await.map_err(classify)?;
-        let mut work = Work { connection, values: &mut self.values, identity: &self.identity };
+        let mut work = Work {
+            connection,
+            values: &mut self.values,
+            identity: &self.identity,
+        };
         let result = match work.apply(batch).await {
             Ok(receipts) => work.connection.execute("COMMIT").await.map(|_| receipts),
             Err(error) => Err(error),
@@ -87,8 +100,7 @@ SELECT column1, 'PENDING', column2, column3, column4, column5, column6, column7,
     'portable_json', column10, column11, 0, FALSE, FALSE, FALSE
 FROM (VALUES {rows}) WHERE true ON CONFLICT DO NOTHING";
 
-const INPUT: &str =
-    "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES {rows} ON CONFLICT DO NOTHING";
+const INPUT: &str = "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES {rows} ON CONFLICT DO NOTHING";
 
 const STEP: &str = "\
 INSERT INTO operation_outputs (workflow_uuid, function_id, function_name, output, error, child_workflow_id,
@@ -144,16 +156,32 @@ impl Work<'_> {
             }
         }
         self.outcomes(batch, &receipts).await?;
-        Ok(receipts.into_iter().map(|receipt| receipt.unwrap_or(Receipt::Done)).collect())
+        Ok(receipts
+            .into_iter()
+            .map(|receipt| receipt.unwrap_or(Receipt::Done))
+            .collect())
     }
 
     async fn owners(&mut self, batch: &[Write]) -> Result<Owners> {
-        let mut ids: Vec<&str> = batch.iter().filter_map(Write::fence).map(|fence| fence.id.as_str()).collect();
+        let mut ids: Vec<&str> = batch
+            .iter()
+            .filter_map(Write::fence)
+            .map(|fence| fence.id.as_str())
+            .collect();
         ids.sort_unstable();
         ids.dedup();
-        let rows = self.values.fetch(self.connection, OWNERS, 1, &ids, |query, id| query.bind(*id)).await?;
+        let rows = self
+            .values
+            .fetch(self.connection, OWNERS, 1, &ids, |query, id| query.bind(*id))
+            .await?;
         let owner = |row: &sqlx::sqlite::SqliteRow| {
-            Ok((row.try_get(0)?, Ownership { owner: row.try_get(1)?, status: row.try_get(2)? }))
+            Ok((
+                row.try_get(0)?,
+                Ownership {
+                    owner: row.try_get(1)?,
+                    status: row.try_get(2)?,
+                },
+            ))
         };
         rows.iter().map(owner).collect()
     }
@@ -186,21 +214,32 @@ impl Work<'_> {
             for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
                 if let (Write::Start(new), None) = (write, &receipt) {
                     let found = verify::existing(self.connection, new.id.as_str()).await?;
-                    *receipt = Some(receipts::of_start(new, found)).filter(|receipt| *receipt != Receipt::Done);
+                    *receipt =
+                        Some(receipts::of_start(new, found)).filter(|receipt| *receipt != Receipt::Done);
                 }
             }
             starts = open_starts(batch, receipts);
         }
         self.values
-            .execute(self.connection, INPUT, 2, &starts, |query, new| query.bind(new.id.as_str()).bind(&new.input))
+            .execute(self.connection, INPUT, 2, &starts, |query, new| {
+                query.bind(new.id.as_str()).bind(&new.input)
+            })
             .await?;
-        let links: Vec<(&Fence, &StepRow)> =
-            starts.iter().filter_map(|new| new.parent.as_ref()).map(|parent| (&parent.fence, &parent.step)).collect();
+        let links: Vec<(&Fence, &StepRow)> = starts
+            .iter()
+            .filter_map(|new| new.parent.as_ref())
+            .map(|parent| (&parent.fence, &parent.step))
+            .collect();
         self.steps(&links).await?;
         Ok(())
     }
 
-    async fn records(&mut self, batch: &[Write], owners: &Owners, receipts: &mut [Option<Receipt>]) -> Result<()> {
+    async fn records(
+        &mut self,
+        batch: &[Write],
+        owners: &Owners,
+        receipts: &mut [Option<Receipt>],
+    ) -> Result<()> {
         let steps: Vec<(&Fence, &StepRow)> = records(batch, receipts)
             .flat_map(|record| record.steps.iter().map(move |step| (&record.fence, step)))
             .collect();
@@ -213,21 +252,35 @@ impl Work<'_> {
                     let number = record.steps.first().map_or(0, |step| step.number);
                     let found = verify::step(self.connection, record.fence.id.as_str(), number).await?;
                     let now = owners.get(record.fence.id.as_str()).cloned().unwrap_or_default();
-                    *receipt = Some(receipts::of_record(record, &now, found)).filter(|receipt| *receipt != Receipt::Done);
+                    *receipt = Some(receipts::of_record(record, &now, found))
+                        .filter(|receipt| *receipt != Receipt::Done);
                 }
             }
         }
         let events: Vec<(&str, i32, &NewEvent)> = records(batch, receipts)
-            .flat_map(|record| record.events.iter().map(|event| (record.fence.id.as_str(), first(record), event)))
+            .flat_map(|record| {
+                record
+                    .events
+                    .iter()
+                    .map(|event| (record.fence.id.as_str(), first(record), event))
+            })
             .collect();
         for statement in [EVENT, EVENT_HISTORY] {
             self.values
-                .execute(self.connection, statement, 4, &events, |query, (id, number, event)| {
-                    query.bind(*id).bind(*number).bind(&event.key).bind(&event.value)
-                })
+                .execute(
+                    self.connection,
+                    statement,
+                    4,
+                    &events,
+                    |query, (id, number, event)| {
+                        query.bind(*id).bind(*number).bind(&event.key).bind(&event.value)
+                    },
+                )
                 .await?;
         }
-        let messages: Vec<&NewMessage> = records(batch, receipts).flat_map(|record| &record.messages).collect();
+        let messages: Vec<&NewMessage> = records(batch, receipts)
+            .flat_map(|record| &record.messages)
+            .collect();
         self.messages(&messages).await?;
         Ok(())
     }
@@ -254,7 +307,11 @@ impl Work<'_> {
     async fn messages(&mut self, messages: &[&NewMessage]) -> Result<u64> {
         self.values
             .execute(self.connection, MESSAGE, 4, messages, |query, message| {
-                query.bind(&message.id).bind(&message.destination).bind(&message.topic).bind(&message.value)
+                query
+                    .bind(&message.id)
+                    .bind(&message.destination)
+                    .bind(&message.topic)
+                    .bind(&message.value)
             })
             .await
     }
@@ -266,16 +323,24 @@ impl Work<'_> {
 
     async fn receive(&mut self, receive: &Receive) -> Result<Receipt> {
         let id = receive.fence.id.as_str();
-        let oldest = sqlx::query(OLDEST).bind(id).bind(&receive.topic).fetch_optional(&mut *self.connection).await?;
+        let oldest = sqlx::query(OLDEST)
+            .bind(id)
+            .bind(&receive.topic)
+            .fetch_optional(&mut *self.connection)
+            .await?;
         let message = oldest.as_ref().map(|row| {
             Ok::<_, sqlx::Error>((
                 row.try_get::<String, _>(0)?,
-                Stored { value: row.try_get(1)?, serialization: row.try_get(2)? },
+                Stored {
+                    value: row.try_get(1)?,
+                    serialization: row.try_get(2)?,
+                },
             ))
         });
         let message = message.transpose()?;
         let mut steps: Vec<(&Fence, &StepRow)> = Vec::new();
-        let step = (message.is_some() || receive.expired).then(|| received(receive, message.as_ref().map(|m| &m.1)));
+        let step =
+            (message.is_some() || receive.expired).then(|| received(receive, message.as_ref().map(|m| &m.1)));
         if let Some(step) = &step {
             steps.push((&receive.fence, step));
             if self.steps(&steps).await? == 0 {
@@ -288,7 +353,11 @@ impl Work<'_> {
         }
         Ok(match (message, receive.expired) {
             (Some((uuid, message)), _) => {
-                sqlx::query(CONSUME).bind(uuid).bind(receive.number).execute(&mut *self.connection).await?;
+                sqlx::query(CONSUME)
+                    .bind(uuid)
+                    .bind(receive.number)
+                    .execute(&mut *self.connection)
+                    .await?;
                 Receipt::Received(message)
             }
             (None, true) => Receipt::TimedOut,
@@ -297,18 +366,35 @@ impl Work<'_> {
     }
 
     async fn outcomes(&mut self, batch: &[Write], receipts: &[Option<Receipt>]) -> Result<()> {
-        let open = batch.iter().zip(receipts).filter(|(_, receipt)| receipt.is_none());
-        let outcomes: Vec<&Outcome> =
-            open.filter_map(|(write, _)| if let Write::Outcome(outcome) = write { Some(outcome) } else { None }).collect();
+        let open = batch
+            .iter()
+            .zip(receipts)
+            .filter(|(_, receipt)| receipt.is_none());
+        let outcomes: Vec<&Outcome> = open
+            .filter_map(|(write, _)| {
+                if let Write::Outcome(outcome) = write {
+                    Some(outcome)
+                } else {
+                    None
+                }
+            })
+            .collect();
         self.values
             .execute(self.connection, FINISH, 2, &outcomes, |query, outcome| {
-                let status = if outcome.error.is_none() { "SUCCESS" } else { "ERROR" };
+                let status = if outcome.error.is_none() {
+                    "SUCCESS"
+                } else {
+                    "ERROR"
+                };
                 query.bind(outcome.fence.id.as_str()).bind(status)
             })
             .await?;
         self.values
             .execute(self.connection, OUTPUT, 3, &outcomes, |query, outcome| {
-                query.bind(outcome.fence.id.as_str()).bind(&outcome.output).bind(&outcome.error)
+                query
+                    .bind(outcome.fence.id.as_str())
+                    .bind(&outcome.output)
+                    .bind(&outcome.error)
             })
             .await?;
         Ok(())
@@ -330,16 +416,29 @@ fn received(receive: &Receive, message: Option<&Stored>) -> StepRow {
 
 /// The records that have no receipt yet.
 fn records<'a>(batch: &'a [Write], receipts: &'a [Option<Receipt>]) -> impl Iterator<Item = &'a Record> {
-    batch.iter().zip(receipts).filter_map(|(write, receipt)| match (write, receipt) {
-        (Write::Record(record), None) => Some(record),
-        _ => None,
-    })
+    batch
+        .iter()
+        .zip(receipts)
+        .filter_map(|(write, receipt)| match (write, receipt) {
+            (Write::Record(record), None) => Some(record),
+            _ => None,
+        })
 }
 
 /// The starts that have no receipt yet.
 fn open_starts<'a>(batch: &'a [Write], receipts: &[Option<Receipt>]) -> Vec<&'a NewWorkflow> {
-    let open = batch.iter().zip(receipts).filter(|(_, receipt)| receipt.is_none());
-    open.filter_map(|(write, _)| if let Write::Start(new) = write { Some(&**new) } else { None }).collect()
+    let open = batch
+        .iter()
+        .zip(receipts)
+        .filter(|(_, receipt)| receipt.is_none());
+    open.filter_map(|(write, _)| {
+        if let Write::Start(new) = write {
+            Some(&**new)
+        } else {
+            None
+        }
+    })
+    .collect()
 }
 
 fn first(record: &Record) -> i32 {

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
 
@@ -47,11 +48,18 @@ impl Sqlite {
     /// Creates the file if it is missing, brings its schema up to date, and opens the pool.
     pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
         let options = connect_options(&config.database_url)?;
-        let mut connection = options.connect().await.map_err(|error| cannot_open(&options, &error))?;
+        let mut connection = options
+            .connect()
+            .await
+            .map_err(|error| cannot_open(&options, &error))?;
         let writer = Writer::of(options.get_filename());
         let migrated = {
             let _turn = writer.turn().await;
-            if config.migrate { migrate::migrate(&mut connection).await } else { migrate::verify(&mut connection).await }
+            if config.migrate {
+                migrate::migrate(&mut connection).await
+            } else {
+                migrate::verify(&mut connection).await
+            }
         };
         migrated.map_err(|error| cannot_open(&options, &error))?;
         // A connection that does not close cleanly leaves nothing behind: it has no transaction.
@@ -61,11 +69,20 @@ impl Sqlite {
             .acquire_timeout(DEADLINE)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, writer, identity })
+        Ok(Self {
+            pool,
+            options,
+            writer,
+            identity,
+        })
     }
 
     pub(crate) fn lane(&self) -> SqliteLane {
-        SqliteLane::new(self.options.clone(), self.writer.clone(), Arc::clone(&self.identity))
+        SqliteLane::new(
+            self.options.clone(),
+            self.writer.clone(),
+            Arc::clone(&self.identity),
+        )
     }
 
     pub(crate) async fn close(&self) {
@@ -99,9 +116,13 @@ impl Sqlite {
 
 /// The settings under which a committed write survives the loss of power.
 pub(crate) fn connect_options(url: &str) -> Result<SqliteConnectOptions> {
-    let path = url.strip_prefix("sqlite:").map_or(url, |rest| rest.strip_prefix("//").unwrap_or(rest));
+    let path = url
+        .strip_prefix("sqlite:")
+        .map_or(url, |rest| rest.strip_prefix("//").unwrap_or(rest));
     if path.is_empty() || path.contains(":memory:") || path.contains("mode=memory") {
-        return Err(Error::invalid("a SQLite database must be a file: memory does not survive the process"));
+        return Err(Error::invalid(
+            "a SQLite database must be a file: memory does not survive the process",
+        ));
     }
     let options = SqliteConnectOptions::from_str(&format!("sqlite:{path}"))
         .map_err(|error| Error::invalid(format!("the database URL cannot be used: {error}")))?;
