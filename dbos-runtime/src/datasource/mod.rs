@@ -45,17 +45,13 @@ struct Inner<DB: Backend> {
 
 impl<DB: Backend> Clone for Datasource<DB> {
     fn clone(&self) -> Self {
-        Self {
-            inner: Arc::clone(&self.inner),
-        }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<DB: Backend> fmt::Debug for Datasource<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datasource")
-            .field("dialect", &self.inner.dialect)
-            .finish_non_exhaustive()
+        f.debug_struct("Datasource").field("dialect", &self.inner.dialect).finish_non_exhaustive()
     }
 }
 
@@ -78,16 +74,8 @@ impl<DB: Backend> Datasource<DB> {
     pub fn from_pool(pool: Pool<DB>) -> Result<Self> {
         let dialect = DB::dialect(&pool)?;
         let writer = DB::file(&pool).map(|file| Writer::of(&file));
-        let inner = Inner {
-            pool,
-            dialect,
-            schema: "dbos".to_owned(),
-            writer,
-            home: Mutex::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { pool, dialect, schema: "dbos".to_owned(), writer, home: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` unless said.
@@ -100,9 +88,7 @@ impl<DB: Backend> Datasource<DB> {
             writer: self.inner.writer.clone(),
             home: Mutex::default(),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// The pool, for reads and for writes outside of workflows.
@@ -149,12 +135,7 @@ impl<DB: Backend> Datasource<DB> {
                     .to_owned(),
             ),
         };
-        let mut connection = self
-            .inner
-            .pool
-            .acquire()
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let mut connection = self.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
         let table = [Bind::text(&self.table("workflow_status"))];
         if DB::first(&mut connection, there, table.to_vec())
             .await
@@ -163,14 +144,8 @@ impl<DB: Backend> Datasource<DB> {
         {
             return Ok(false);
         }
-        let row = vec![
-            Bind::text(execution.fence.id.as_str()),
-            Bind::text(execution.token().as_str()),
-        ];
-        Ok(DB::first(&mut connection, holds, row)
-            .await
-            .map_err(failed)?
-            .is_some())
+        let row = vec![Bind::text(execution.fence.id.as_str()), Bind::text(execution.token().as_str())];
+        Ok(DB::first(&mut connection, holds, row).await.map_err(failed)?.is_some())
     }
 
     /// A table's full name in this dialect.
@@ -187,10 +162,7 @@ impl<DB: Backend> Datasource<DB> {
 }
 
 fn unavailable(error: &sqlx::Error) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("the datasource cannot be reached: {error}"),
-    )
+    Error::new(ErrorKind::Unavailable, format!("the datasource cannot be reached: {error}"))
 }
 
 fn failed(error: sqlx::Error) -> Error {

@@ -37,16 +37,11 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
             );
             let turn = self.turn().await;
             let begin = super::TransactionOptions::named("clean").begin(self.inner.dialect);
-            let mut transaction = DB::begin(self.inner.pool.clone(), begin)
+            let mut transaction =
+                DB::begin(self.inner.pool.clone(), begin).await.map_err(|error| unavailable(&error))?;
+            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())])
                 .await
-                .map_err(|error| unavailable(&error))?;
-            DB::execute(
-                &mut transaction,
-                sql,
-                vec![Bind::text(execution.fence.id.as_str())],
-            )
-            .await
-            .map_err(failed)?;
+                .map_err(failed)?;
             // A new owner may still need the witnesses. The rows are locked now, so it cannot use them meanwhile.
             execution.still_owner().await?;
             transaction.commit().await.map_err(failed)?;
@@ -78,21 +73,15 @@ impl Witnesses {
 
 /// Makes the witness table, if it is not there.
 pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<()> {
-    let (outputs, versions) = (
-        datasource.table("datasource_outputs"),
-        datasource.table("dbos_datasource_migrations"),
-    );
+    let (outputs, versions) =
+        (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
     let (begin, schema, now) = match datasource.inner.dialect {
         Dialect::Postgres => (
             "BEGIN",
             Some(datasource.inner.schema.replace('"', "\"\"")),
             "(EXTRACT(epoch FROM now()) * 1000)::bigint",
         ),
-        Dialect::Sqlite => (
-            "BEGIN IMMEDIATE",
-            None,
-            "(CAST(unixepoch('subsec') * 1000 AS INTEGER))",
-        ),
+        Dialect::Sqlite => ("BEGIN IMMEDIATE", None, "(CAST(unixepoch('subsec') * 1000 AS INTEGER))"),
     };
     let mut statements = Vec::new();
     if let Some(schema) = schema {
@@ -104,9 +93,7 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<
         "CREATE TABLE IF NOT EXISTS {outputs} (workflow_id TEXT NOT NULL, step_id INT4 NOT NULL, output TEXT, error TEXT, \
          serialization TEXT, created_at BIGINT NOT NULL DEFAULT {now}, PRIMARY KEY (workflow_id, step_id))"
     ));
-    statements.push(format!(
-        "CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY)"
-    ));
+    statements.push(format!("CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY)"));
     statements.push(format!(
         "INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"
     ));
@@ -115,9 +102,7 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<
         .await
         .map_err(|error| unavailable(&error))?;
     for statement in statements {
-        DB::execute(&mut transaction, statement, Vec::new())
-            .await
-            .map_err(failed)?;
+        DB::execute(&mut transaction, statement, Vec::new()).await.map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)?;
     drop(turn);
@@ -134,18 +119,8 @@ pub(super) async fn find<DB: Backend>(
         "SELECT output FROM {} WHERE workflow_id = $1 AND step_id = $2",
         datasource.table("datasource_outputs")
     );
-    let mut connection = datasource
-        .inner
-        .pool
-        .acquire()
-        .await
-        .map_err(|error| unavailable(&error))?;
-    let row = DB::first(
-        &mut connection,
-        sql,
-        vec![Bind::text(fence.id.as_str()), Bind::Int(number)],
-    )
-    .await;
+    let mut connection = datasource.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
+    let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await;
     Ok(row
         .map_err(failed)?
         .and_then(|row| row.into_iter().next())
@@ -174,23 +149,13 @@ pub(super) async fn commit<DB: Backend>(
         Bind::Text(row.serialization.clone()),
     ];
     failpoint::pass(Boundary::Witness, Side::Before);
-    let inserted = DB::execute(&mut open.transaction, sql, binds)
-        .await
-        .map_err(Failed::Sql)?;
+    let inserted = DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)?;
     execution.still_owner().await.map_err(Failed::Runtime)?;
     if inserted == 0 {
         open.rollback().await;
-        let found = find(datasource, &execution.fence, row.number)
-            .await
-            .map_err(Failed::Runtime)?;
-        let recorded = StepRow {
-            output: found,
-            ..row.clone()
-        };
-        execution
-            .record(vec![recorded.clone()])
-            .await
-            .map_err(Failed::Runtime)?;
+        let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Runtime)?;
+        let recorded = StepRow { output: found, ..row.clone() };
+        execution.record(vec![recorded.clone()]).await.map_err(Failed::Runtime)?;
         return Ok(Finished::Recorded(recorded));
     }
     open.commit().await.map_err(Failed::Sql)?;

@@ -60,17 +60,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn add(&self, execution: &Arc<Execution>) {
-        self.lock()
-            .insert(execution.fence.id.clone(), Arc::clone(execution));
+        self.lock().insert(execution.fence.id.clone(), Arc::clone(execution));
     }
 
     /// Removes this execution, not a later one of the same workflow.
     pub(crate) fn remove(&self, execution: &Arc<Execution>) {
         let mut executions = self.lock();
-        if executions
-            .get(&execution.fence.id)
-            .is_some_and(|other| Arc::ptr_eq(other, execution))
-        {
+        if executions.get(&execution.fence.id).is_some_and(|other| Arc::ptr_eq(other, execution)) {
             executions.remove(&execution.fence.id);
         }
     }

@@ -13,7 +13,7 @@ use super::execution::{Completion, Execution};
 use super::handle::WorkflowHandle;
 use super::registry::{Body, Target};
 use super::shared::Shared;
-use super::{run, wait};
+use super::{guard, run, wait};
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::{OwnerToken, WorkflowId};
 use crate::limits;
@@ -94,11 +94,7 @@ impl<T, E> Start<T, E> {
     pub fn authenticated_roles<R: AsRef<str>>(self, roles: &[R]) -> Self {
         self.change(|request| {
             let roles: Vec<&str> = roles.iter().map(AsRef::as_ref).collect();
-            request.roles = if roles.is_empty() {
-                None
-            } else {
-                Some(payload::encode(&roles)?)
-            };
+            request.roles = if roles.is_empty() { None } else { Some(payload::encode(&roles)?) };
             Ok(())
         })
     }
@@ -117,10 +113,7 @@ impl<T, E> Start<T, E> {
 
     /// Refuses, with [`ErrorKind::InputMismatch`], to attach to a workflow that runs with another input.
     pub fn same_input(self) -> Self {
-        Self {
-            same_input: true,
-            ..self
-        }
+        Self { same_input: true, ..self }
     }
 
     fn change(mut self, change: impl FnOnce(&mut Request) -> Result<()>) -> Self {
@@ -149,12 +142,7 @@ where
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self {
-            shared,
-            request,
-            same_input,
-            ..
-        } = self;
+        let Self { shared, request, same_input, .. } = self;
         Box::pin(async move {
             let request = request?;
             let (id, input) = (request.id.clone(), same_input.then(|| request.input.clone()));
@@ -178,10 +166,7 @@ fn same(ours: &str, theirs: &str) -> bool {
             None | Some(Value::Null) => empty,
             Some(part) => part,
         };
-        Some((
-            part("positionalArgs", Value::Array(Vec::new())),
-            part("namedArgs", Value::Object(Map::new())),
-        ))
+        Some((part("positionalArgs", Value::Array(Vec::new())), part("namedArgs", Value::Object(Map::new()))))
     };
     arguments(ours).is_some_and(|ours| arguments(theirs) == Some(ours))
 }
@@ -215,10 +200,7 @@ pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Outpu
     let (tell, told) = oneshot::channel();
     let refused = match prepare(shared, request) {
         Ok((body, new)) => {
-            shared
-                .tasks
-                .workflows
-                .spawn(insert_and_run(Arc::clone(shared), body, new, tell));
+            shared.tasks.workflows.spawn(insert_and_run(Arc::clone(shared), body, new, tell));
             None
         }
         Err(error) => Some(error),
@@ -232,6 +214,7 @@ pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Outpu
 }
 
 fn prepare(shared: &Shared, request: Request) -> Result<(Body, NewWorkflow)> {
+    guard::outside_of_transactions()?;
     if shared.tasks.draining.is_cancelled() {
         return Err(wait::shutting_down());
     }
@@ -255,11 +238,31 @@ async fn insert_and_run(
     new: NewWorkflow,
     tell: oneshot::Sender<Result<Started>>,
 ) {
-    let fence = Fence {
-        id: new.id.clone(),
-        token: new.token.clone(),
-    };
-    let (name, input, user) = (new.name.clone(), new.input.clone(), new.user.clone());
+    let input = new.input.clone();
+    // Boxed: the room that the insert needs is given back before the body runs.
+    match Box::pin(insert(&shared, new)).await {
+        Ok(Inserted::Created(execution)) => {
+            // The caller may have left; what was started runs.
+            let _ = tell.send(Ok(Started::Created(Arc::clone(&execution.completion))));
+            run::drive(execution, body, input).await;
+        }
+        Ok(Inserted::Found(started)) => {
+            let _ = tell.send(Ok(started));
+        }
+        Err(error) => {
+            let _ = tell.send(Err(error));
+        }
+    }
+}
+
+enum Inserted {
+    Created(Arc<Execution>),
+    Found(Started),
+}
+
+async fn insert(shared: &Arc<Shared>, new: NewWorkflow) -> Result<Inserted> {
+    let fence = Fence { id: new.id.clone(), token: new.token.clone() };
+    let (name, user) = (new.name.clone(), new.user.clone());
     let inside = new.parent.is_some();
     let write = Write::Start(Box::new(new));
     let receipt = if inside {
@@ -267,27 +270,21 @@ async fn insert_and_run(
     } else {
         shared.journal.write_within(write, shared.config.patience).await
     };
-    let started = match receipt {
+    match receipt {
         Some(Receipt::Done) => {
-            let execution = Execution::new(Arc::clone(&shared), fence, name, user, Vec::new());
+            let execution = Execution::new(Arc::clone(shared), fence, name, user, Vec::new());
             shared.running.add(&execution);
-            let _ = tell.send(Ok(Started::Created(Arc::clone(&execution.completion))));
-            return run::drive(execution, body, input).await;
+            Ok(Inserted::Created(execution))
         }
-        Some(Receipt::Exists(row)) => attach(&shared, &fence.id, &name, row),
+        Some(Receipt::Exists(row)) => attach(shared, &fence.id, &name, row).map(Inserted::Found),
         Some(Receipt::Lost(status)) => Err(Error::new(ErrorKind::LostOwnership, status.unwrap_or_default())),
-        Some(Receipt::Expired) => Err(Error::new(
-            ErrorKind::Unavailable,
-            "the database cannot be reached",
-        )),
+        Some(Receipt::Expired) => Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached")),
         Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-        Some(other) => Err(Error::new(
-            ErrorKind::Database,
-            format!("unexpected answer to a start: {other:?}"),
-        )),
+        Some(other) => {
+            Err(Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}")))
+        }
         None => Err(wait::shutting_down()),
-    };
-    let _ = tell.send(started);
+    }
 }
 
 /// The workflow that is there already, if it is one of the same function.
@@ -297,9 +294,6 @@ fn attach(shared: &Shared, id: &WorkflowId, name: &str, row: Box<Existing>) -> R
         let message = format!("workflow {id} exists as {there:?}, not as {name:?}");
         return Err(Error::new(ErrorKind::ConflictingWorkflow, message).about(id));
     }
-    let local = shared
-        .running
-        .get(id)
-        .map(|execution| Arc::clone(&execution.completion));
+    let local = shared.running.get(id).map(|execution| Arc::clone(&execution.completion));
     Ok(Started::Attached(row, local))
 }

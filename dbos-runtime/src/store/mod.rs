@@ -8,10 +8,7 @@ pub(crate) mod journal;
 pub(crate) mod migrate;
 mod receipts;
 pub(crate) mod wakeups;
-#[cfg_attr(
-    not(feature = "sqlite"),
-    allow(dead_code, reason = "only SQLite has one writer")
-)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
 
 #[cfg(feature = "postgres")]
@@ -69,16 +66,12 @@ impl Store {
         let scheme = config.database_url.split(':').next().unwrap_or_default();
         match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(Self::Postgres(Arc::new(
-                postgres::Postgres::open(config, identity).await?,
-            ))),
+            "postgres" | "postgresql" => {
+                Ok(Self::Postgres(Arc::new(postgres::Postgres::open(config, identity).await?)))
+            }
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(Self::Sqlite(Arc::new(
-                sqlite::Sqlite::open(config, identity).await?,
-            ))),
-            _ => Err(Error::invalid(
-                "the database URL must start with postgres:// or sqlite:",
-            )),
+            "sqlite" => Ok(Self::Sqlite(Arc::new(sqlite::Sqlite::open(config, identity).await?))),
+            _ => Err(Error::invalid("the database URL must start with postgres:// or sqlite:")),
         }
     }
 
