@@ -7,63 +7,64 @@
 //!
 //! # idempotency-key-missing
 //!
-//! 400. The operation takes an idempotency key and the request has none.
+//! Status 400. The operation takes an idempotency key and the request has none.
 //!
 //! # idempotency-key-invalid
 //!
-//! 400. The key breaks the [rule for keys](crate::IdempotencyKey), or two headers disagree.
+//! Status 400. The key breaks the [rule for keys](crate::IdempotencyKey), or two headers disagree.
 //!
 //! # idempotency-key-reused
 //!
-//! 422. The key was used before, with another input.
+//! Status 422. The key was used before, with another input.
 //!
 //! # idempotency-key-in-use
 //!
-//! 409. The request that used the key first is still at work. Only where a layer
-//! [asks for it](crate::Concurrent::Conflict).
+//! Status 409. The first request with the key is still at work. Only where a layer
+//! [answers so](crate::Concurrent::Conflict).
 //!
 //! # workflow-id-conflict
 //!
-//! 409. The id belongs to another workflow.
+//! Status 409. The id belongs to another workflow.
 //!
 //! # workflow-not-found
 //!
-//! 404. There is no such workflow, or it belongs to somebody else.
+//! Status 404. There is no such workflow, or it belongs to somebody else.
 //!
 //! # workflow-cancelled
 //!
-//! 409. The workflow was cancelled.
+//! Status 409. The workflow was cancelled.
 //!
 //! # workflow-failed
 //!
-//! 500. The workflow behind the request ended with an error that the handler did not expect.
+//! Status 500. The workflow behind the request ended with an error that the handler did not expect.
 //!
 //! # event-never-set
 //!
-//! 404. The workflow has ended without publishing the event.
+//! Status 404. The workflow has ended without publishing the event.
 //!
 //! # invalid-argument
 //!
-//! 400. A part of the request breaks a documented limit; `detail` says which.
+//! Status 400. A part of the request breaks a documented limit; `detail` says which.
 //!
 //! # unauthenticated
 //!
-//! 401. The operation needs to know who is asking.
+//! Status 401. The operation needs to know who is asking.
 //!
 //! # malformed-json
 //!
-//! 400. The body is no JSON; `line` and `column` say where it stops to be.
+//! Status 400. The body is no JSON; `line` and `column` say where it stops to be.
 //!
 //! # invalid-body
 //!
-//! 422. The body is JSON of another shape than the operation takes; `path` says where, if that is known.
+//! Status 422. The body is JSON of another shape than the operation takes; `path` says where, if that is known.
 //!
 //! # unavailable
 //!
-//! 503. The database is away, or this process is shutting down. The same request may succeed soon.
+//! Status 503. The database is away, or this process is shutting down. The same request may succeed soon.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use axum::extract::OriginalUri;
 use axum::response::{IntoResponse, Response};
@@ -71,6 +72,8 @@ use dbos_runtime::{Error, ErrorKind, WorkflowId};
 use http::header::{CONTENT_TYPE, LINK, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 /// Where the headings above are published.
@@ -221,6 +224,7 @@ impl Problem {
         self.repr.detail.as_deref()
     }
 
+    #[cfg(test)]
     pub(crate) fn is(&self, kind: Kind) -> bool {
         self.type_uri().strip_prefix(CATALOGUE).and_then(|rest| rest.strip_prefix('#')) == Some(kind.slug)
     }
@@ -236,6 +240,14 @@ impl Problem {
 
     pub(crate) fn about(self, id: &WorkflowId) -> Self {
         self.with_member("workflow_id", id.as_str())
+    }
+
+    /// Gives it the name and the number that the other SDKs know it by, if they do.
+    pub(crate) fn named(self, kind: ErrorKind) -> Self {
+        match kind.code() {
+            Some(code) => self.with_member("dbos_error", kind.name()).with_member("dbos_error_code", code),
+            None => self,
+        }
     }
 
     /// Says which request it was, unless that is said already.
@@ -309,7 +321,9 @@ impl From<Error> for Problem {
                 tracing::warn!(%error, "a request was turned away");
                 Self::of(UNAVAILABLE).with_header(RETRY_AFTER, HeaderValue::from_static("2"))
             }
-            ErrorKind::Foreign | ErrorKind::MaxStepRetriesExceeded | ErrorKind::MaxRecoveryAttemptsExceeded => {
+            ErrorKind::Foreign
+            | ErrorKind::MaxStepRetriesExceeded
+            | ErrorKind::MaxRecoveryAttemptsExceeded => {
                 tracing::error!(%error, workflow.id = error.workflow_id().map(WorkflowId::as_str), "a workflow failed");
                 Self::of(FAILED).with_member("source", "workflow")
             }
@@ -318,17 +332,23 @@ impl From<Error> for Problem {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR)
             }
         };
-        let problem = match (kind.code(), problem.status()) {
-            (Some(code), status) if status != StatusCode::INTERNAL_SERVER_ERROR => {
-                problem.with_member("dbos_error", kind.name()).with_member("dbos_error_code", code)
-            }
-            _ => problem,
-        };
+        let problem =
+            if problem.status() == StatusCode::INTERNAL_SERVER_ERROR { problem } else { problem.named(kind) };
         match error.workflow_id() {
             Some(id) => problem.about(id),
             None => problem,
         }
     }
+}
+
+/// Deserializes what is parsed from text, keeping what the problem says.
+pub(crate) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: FromStr<Err = Problem>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|problem: Problem| D::Error::custom(problem.detail().unwrap_or_default()))
 }
 
 /// What an answer repeats of its request.
@@ -357,7 +377,10 @@ mod tests {
     fn every_type_has_its_heading() {
         let page = include_str!("problem.rs");
         for kind in CATALOGUED {
-            assert!(page.contains(&format!("\n//! # {}\n//!\n//! {}", kind.slug, kind.status.as_u16())), "{kind:?}");
+            assert!(
+                page.contains(&format!("\n//! # {}\n//!\n//! Status {}.", kind.slug, kind.status.as_u16())),
+                "{kind:?}"
+            );
         }
     }
 
@@ -365,7 +388,10 @@ mod tests {
     fn the_members_of_the_standard_are_not_replaced() {
         let problem = Problem::of(KEY_REUSED).with_member("status", 200).with_member("hint", "another key");
         let (status, _, body) = problem.body();
-        assert_eq!((status.as_u16(), &body["status"], &body["hint"]), (422, &422.into(), &"another key".into()));
+        assert_eq!(
+            (status.as_u16(), &body["status"], &body["hint"]),
+            (422, &422.into(), &"another key".into())
+        );
         assert_eq!(body["type"], format!("{CATALOGUE}#idempotency-key-reused"));
         assert_eq!(body["source"], "http");
     }

@@ -1,5 +1,6 @@
 //! The integration suite: one binary of many modules.
 
 mod conformance;
+mod crash;
 mod schema_parity;
 mod widget_store;

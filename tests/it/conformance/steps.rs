@@ -28,7 +28,15 @@ async fn counts(ctx: Ctx, n: u32) -> Result<u32, Error> {
 #[workflow]
 async fn flaky(ctx: Ctx, fail: u32) -> Result<u32, Error> {
     ctx.step_with("flaky", |step| async move {
-        if step.attempt() < fail { Err("nope".parse::<dbos_runtime::WorkflowId>().map(|_| ()).err().unwrap_or_else(|| dbos_runtime::WorkflowId::parse("").unwrap_err())) } else { Ok(step.attempt()) }
+        if step.attempt() < fail {
+            Err("nope"
+                .parse::<dbos_runtime::WorkflowId>()
+                .map(|_| ())
+                .err()
+                .unwrap_or_else(|| dbos_runtime::WorkflowId::parse("").unwrap_err()))
+        } else {
+            Ok(step.attempt())
+        }
     })
     .retry(Retry::times(3).interval(Duration::from_millis(1)))
     .await

@@ -13,8 +13,8 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::routing::{get, post};
 use dbos_axum::{
-    DbosCtx, DbosLayer, EventReply, IntoPrincipal, Json, Path, PreferWait, Principal, Problem, Reply, Sent, Started,
-    WorkflowId,
+    DbosCtx, DbosLayer, EventReply, IntoPrincipal, Json, Path, PreferWait, Principal, Problem, Reply, Sent,
+    Started, WorkflowId,
 };
 use dbos_runtime::{Ctx as RuntimeCtx, Dbos, Error, workflow};
 use harness::Fresh;
@@ -87,7 +87,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let named = |header: &str| parts.headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let named = |header: &str| {
+            parts.headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
         Ok(Self(Principal::new(named("x-user")).with_tenant(named("x-tenant")).with_roles(["tester"])))
     }
 }
@@ -102,7 +104,11 @@ async fn start(ctx: DbosCtx, caller: Caller, Json(cart): Json<Cart>) -> Result<S
     ctx.owner(&caller).start(checkout, cart).await
 }
 
-async fn start_refund(ctx: DbosCtx, caller: Caller, Json(cart): Json<Cart>) -> Result<Started<Receipt>, Problem> {
+async fn start_refund(
+    ctx: DbosCtx,
+    caller: Caller,
+    Json(cart): Json<Cart>,
+) -> Result<Started<Receipt>, Problem> {
     ctx.owner(&caller).start(refund, cart).await
 }
 
@@ -128,7 +134,12 @@ async fn strict(
     ctx.owner(&caller).start(checkout, cart).await?.wait(wait).await?.or_problem::<ShopError>()
 }
 
-async fn park(ctx: DbosCtx, caller: Caller, wait: PreferWait, Json(n): Json<u32>) -> Result<Reply<u32>, Problem> {
+async fn park(
+    ctx: DbosCtx,
+    caller: Caller,
+    wait: PreferWait,
+    Json(n): Json<u32>,
+) -> Result<Reply<u32>, Problem> {
     ctx.owner(&caller).start(parked, n).await?.wait(wait).await
 }
 

@@ -35,7 +35,8 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), Arc::new(Notify::new()));
         let until = Arc::clone(&stop);
-        let serve = dbos_axum::serve(listener, router, dbos.clone()).until(async move { until.notified().await });
+        let serve =
+            dbos_axum::serve(listener, router, dbos.clone()).until(async move { until.notified().await });
         let serve = configure(serve);
         let mut task = JoinSet::new();
         task.spawn(async move { serve.await.unwrap() });
@@ -113,10 +114,8 @@ async fn dribbling_clients_do_not_keep_others_out() {
     let begun = Instant::now();
     assert!(served.exchange(get_request("/peer")).await.starts_with("HTTP/1.1 200"));
     assert!(begun.elapsed() < Duration::from_secs(1));
-    // Half a head is no request, so it does not hold the server up.
-    let took = served.end().await;
-    eprintln!("TOOK {took:?}");
-    assert!(took < Duration::from_secs(25));
+    // Half a head is no request, so it does not hold the end up.
+    assert!(served.end().await < Duration::from_secs(5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +139,9 @@ async fn a_body_that_stops_coming_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_are_no_http_are_refused() {
     let served = Served::start(|serve| serve).await;
-    let line = |header: &str| format!("POST /demand HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{header}\r\n\r\n");
+    let line = |header: &str| {
+        format!("POST /demand HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{header}\r\n\r\n")
+    };
     let many = "x: y\r\n".repeat(1000);
     let cases = [
         (line("idempotency-key: a\0b"), "400"),

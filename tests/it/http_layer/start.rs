@@ -214,7 +214,10 @@ async fn a_key_is_valid_or_refused() {
         (&[(ours, longer.as_bytes())], Some("invalid")),
         (&[(ours, kilobytes.as_bytes())], Some("invalid")),
         (&[(ours, many.as_bytes())], Some("invalid")),
-        (&[(ours, b"8e03978e-40d5-43e8-bc93-6894a57f9324'; DROP TABLE workflow_status; --")], Some("invalid")),
+        (
+            &[(ours, b"8e03978e-40d5-43e8-bc93-6894a57f9324'; DROP TABLE workflow_status; --")],
+            Some("invalid"),
+        ),
         (&[(ours, b"8e03978e-40d5-43e8-bc93-6894a57f9324%2F..")], Some("invalid")),
         (&[(ours, b"8e03978e-40d5-43e8-bc93-6894a57f9324::a")], Some("invalid")),
         (&[(ours, short.as_bytes())], Some("invalid")),
@@ -224,7 +227,8 @@ async fn a_key_is_valid_or_refused() {
     ];
     for (headers, slug) in cases {
         let request = client.post("/demand").json(&cart());
-        let response = headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await;
+        let response =
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await;
         match slug {
             Some(slug) => is_problem(&response, 400, Some(&format!("idempotency-key-{slug}"))),
             None => assert_eq!(response.status, StatusCode::ACCEPTED, "{headers:?}: {}", response.text()),
@@ -281,13 +285,18 @@ async fn the_layer_fits_every_state_and_finds_the_caller_that_a_middleware_left(
     }
     let fresh = harness::fresh(Backend::Sqlite).await;
     let dbos = launch(fresh.url()).await;
-    let log_in = axum::middleware::from_fn(async |mut request: axum::extract::Request, next: axum::middleware::Next| {
-        request.extensions_mut().insert(Principal::new("ada"));
-        next.run(request).await
-    });
+    let log_in = axum::middleware::from_fn(
+        async |mut request: axum::extract::Request, next: axum::middleware::Next| {
+            request.extensions_mut().insert(Principal::new("ada"));
+            next.run(request).await
+        },
+    );
     let inner = Router::new().route("/start", post(start)).route("/whoami", get(whoami));
     let client = Client::new(
-        Router::new().nest("/in", inner.layer(log_in)).layer(DbosLayer::new(dbos.clone())).with_state(Prices(7)),
+        Router::new()
+            .nest("/in", inner.layer(log_in))
+            .layer(DbosLayer::new(dbos.clone()))
+            .with_state(Prices(7)),
     );
     // Short, but Ada's.
     let response = client.post("/in/start").header("idempotency-key", "k").send().await;

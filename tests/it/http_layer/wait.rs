@@ -79,7 +79,8 @@ async fn a_wait_that_is_no_number_of_seconds_is_refused() {
     let fresh = harness::fresh(Backend::Sqlite).await;
     let (dbos, client) = shop(&fresh).await;
     for value in ["-1", "NaN", "inf", "1e300", "0.0000001", ""] {
-        let response = client.post("/quick").header("prefer", format!("wait={value}")).json(&cart()).send().await;
+        let response =
+            client.post("/quick").header("prefer", format!("wait={value}")).json(&cart()).send().await;
         is_problem(&response, 400, Some("invalid-argument"));
     }
     end(&dbos).await;
