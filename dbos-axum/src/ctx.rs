@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use dbos_runtime::{
-    Dbos, Error, ErrorKind, Start, Target, WorkflowHandle, WorkflowId, WorkflowInfo,
-    WorkflowStatus,
+    Dbos, Error, ErrorKind, Start, Target, WorkflowHandle, WorkflowId, WorkflowInfo, WorkflowStatus,
 };
 use http::header::RETRY_AFTER;
 use http::request::Parts;
@@ -17,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::key::IdempotencyKey;
 use crate::layer::{Concurrent, Scope};
 use crate::principal::{IntoPrincipal, Principal};
-use crate::problem::{self, Problem, Seen};
+use crate::problem::{self, Problem};
 use crate::reply::Started;
 use crate::scope::Keyed;
+use crate::seen::Seen;
 
 /// The attribute of a workflow that holds its owner's tenant.
 const TENANT: &str = "dbos.tenant";

@@ -3,7 +3,8 @@
 use http::request::Parts;
 use http::{Method, StatusCode};
 
-use crate::problem::{Problem, Seen};
+use crate::problem::Problem;
+use crate::seen::Seen;
 
 /// A problem for a path that no route has. Give it to axum's `fallback`.
 ///

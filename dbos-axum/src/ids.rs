@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::problem::{self, Problem, Seen};
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -54,7 +55,7 @@ impl FromStr for WorkflowId {
 
 impl<'de> Deserialize<'de> for WorkflowId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        problem::deserialize(deserializer)
+        from_text(deserializer)
     }
 }
 
@@ -62,6 +63,16 @@ impl From<WorkflowId> for dbos_runtime::WorkflowId {
     fn from(id: WorkflowId) -> Self {
         id.0
     }
+}
+
+/// Deserializes what is parsed from text, keeping what the problem says.
+pub(crate) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = Problem>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|problem: Problem| serde::de::Error::custom(problem.detail().unwrap_or_default()))
 }
 
 /// How far a reader of a stream has come: the header `Last-Event-ID`, else the query's `after`.

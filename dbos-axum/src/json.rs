@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use crate::problem::{self, Problem, Seen};
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 /// More of a message than this is cut off; it may quote the body.
 const DETAIL_BYTES: usize = 300;

@@ -9,7 +9,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Deserializer};
 
-use crate::problem::{self, Problem, Seen};
+use crate::ids;
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 /// The IETF's header, and the one of the other DBOS SDKs.
 const HEADERS: [HeaderName; 2] =
@@ -103,7 +105,7 @@ impl FromStr for IdempotencyKey {
 
 impl<'de> Deserialize<'de> for IdempotencyKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        problem::deserialize(deserializer)
+        ids::from_text(deserializer)
     }
 }
 

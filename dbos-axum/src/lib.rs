@@ -104,11 +104,14 @@ mod ids;
 mod json;
 mod key;
 mod layer;
+mod outcome;
 mod path;
 mod prefer;
 mod principal;
 mod reply;
 mod scope;
+mod seen;
+mod send;
 #[cfg(feature = "serve")]
 mod serve;
 
@@ -119,11 +122,13 @@ pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
 pub use layer::{Concurrent, DbosLayer, DbosService};
+pub use outcome::Outcome;
 pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};
 pub use problem::Problem;
-pub use reply::{Outcome, Reply, Sent, Started};
+pub use reply::{Reply, Started};
 pub use scope::{KeyMapping, Scoped, Verbatim};
+pub use send::Sent;
 #[cfg(feature = "serve")]
 pub use serve::{Serve, serve, terminated};

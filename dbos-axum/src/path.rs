@@ -7,7 +7,8 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{self, Problem, Seen};
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 /// The parameters of a path, as axum's type of the name, whose refusals are problems: 400 for a parameter that is not
 /// of its type.

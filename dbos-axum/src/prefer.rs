@@ -6,7 +6,8 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::problem::{self, Problem, Seen};
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{DurableError, Error, ErrorKind, WorkflowHandle, WorkflowId, WorkflowStatus};
+use dbos_runtime::{DurableError, WorkflowHandle, WorkflowId, WorkflowStatus};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::ctx::DbosCtx;
 use crate::json::Json;
 use crate::layer::Settings;
+use crate::outcome::{self, Outcome};
 use crate::prefer::{self, PreferWait};
-use crate::problem::{Problem, Seen};
+use crate::problem::Problem;
+use crate::seen::Seen;
 
 const WORKFLOW_ID: HeaderName = HeaderName::from_static("dbos-workflow-id");
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -84,10 +86,10 @@ impl<O: DeserializeOwned> Started<O> {
     pub async fn wait(self, wait: PreferWait) -> Result<Reply<O>, Problem> {
         let ended = self.status.is_some_and(WorkflowStatus::is_terminal);
         let waited = match self.permit(wait.duration()) {
-            _ if ended => outcome(&self.handle).await.map(|outcome| (outcome, true)),
+            _ if ended => Outcome::of(&self.handle).await.map(|outcome| (outcome, true)),
             None => Ok((None, false)),
             Some(_permit) => tokio::select! {
-                outcome = outcome(&self.handle) => outcome.map(|outcome| (outcome, true)),
+                outcome = Outcome::of(&self.handle) => outcome.map(|outcome| (outcome, true)),
                 () = tokio::time::sleep(wait.duration()) => Ok((None, true)),
                 () = self.draining.cancelled() => Ok((None, false)),
             },
@@ -200,7 +202,7 @@ impl<O> Reply<O> {
     pub fn or_problem<E: DurableError + Into<Problem>>(self) -> Result<Self, Problem> {
         match self.outcome {
             Some(Outcome::Failed(error)) => {
-                let problem: Problem = typed::<E>(error).into();
+                let problem: Problem = outcome::typed::<E>(error).into();
                 Err(problem.within(&self.started.seen))
             }
             _ => Ok(self),
@@ -210,21 +212,14 @@ impl<O> Reply<O> {
 
 impl<O: Serialize> IntoResponse for Reply<O> {
     fn into_response(self) -> Response {
-        let (headers, applied) = (self.started.headers(), self.applied);
         let mut response = match self.outcome {
-            None => self.started.into_response(),
             Some(outcome) => {
-                let id = self.started.id();
-                let body = match &outcome {
-                    Outcome::Success(output) => Body::ended(id, WorkflowStatus::Success).with_output(output),
-                    Outcome::Failed(error) => Body::ended(id, WorkflowStatus::Error).with_error(error),
-                    Outcome::Cancelled => Body::ended(id, WorkflowStatus::Cancelled),
-                    Outcome::Parked => Body::ended(id, WorkflowStatus::MaxRecoveryAttemptsExceeded),
-                };
-                (headers, Json(body)).into_response()
+                let body = outcome.body(self.started.id());
+                (self.started.headers(), Json(body)).into_response()
             }
+            None => self.started.into_response(),
         };
-        if let Some(applied) = applied {
+        if let Some(applied) = self.applied {
             response.headers_mut().insert(prefer::APPLIED, applied);
         }
         response

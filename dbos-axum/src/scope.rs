@@ -75,7 +75,13 @@ impl KeyMapping {
 
     /// The id of the workflow of that name.
     pub(crate) fn workflow_id(self, workflow: &str, keyed: Keyed<'_>) -> Result<WorkflowId, Problem> {
-        Ok(WorkflowId::parse(self.text(workflow, keyed)?)?)
+        let id = self.text(workflow, keyed)?;
+        if self.is_verbatim() && RESERVED.iter().any(|prefix| id.starts_with(prefix)) {
+            return Err(refused(
+                "A workflow's id must not begin with 'sched-', 'dbos', '_dbos', 'h1:' or 'wh:'.",
+            ));
+        }
+        Ok(WorkflowId::parse(id)?)
     }
 
     /// The key of a message on that topic.
@@ -90,13 +96,10 @@ impl KeyMapping {
             key.push_str(&segment(sub_key));
         }
         match self.0 {
+            Rule::Verbatim => Ok(key),
             // The scope comes last: every id of ours ends in 32 hex digits behind a colon, which the id of a child,
             // `{parent}-{n}`, never does.
             Rule::Scoped => Ok(format!("h1:{}:{key}:{}", segment(name), scope(keyed)?)),
-            Rule::Verbatim if RESERVED.iter().any(|prefix| key.starts_with(prefix)) => Err(refused(
-                "A key that is used as a workflow's id must not begin with 'sched-', 'dbos', '_dbos', 'h1:' or 'wh:'.",
-            )),
-            Rule::Verbatim => Ok(key),
         }
     }
 }

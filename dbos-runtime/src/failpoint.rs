@@ -43,6 +43,8 @@ boundaries! {
     Claim => "claim",
     Recover => "recover",
     DeadLetter => "dead_letter",
+    Cancel => "cancel",
+    Register => "register",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

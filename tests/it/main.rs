@@ -3,4 +3,5 @@
 mod conformance;
 mod crash;
 mod schema_parity;
+mod tidy;
 mod widget_store;

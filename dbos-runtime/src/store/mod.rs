@@ -172,7 +172,10 @@ impl Store {
 
     /// Cancels a workflow that has not ended with an outcome; how many rows that was.
     pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        ask!(self, backend => backend.cancel(id).await)
+        failpoint::pass(Boundary::Cancel, Side::Before);
+        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
+        failpoint::pass(Boundary::Cancel, Side::After);
+        Ok(cancelled)
     }
 
     /// All recorded steps of a workflow, in order.
@@ -197,6 +200,9 @@ impl Store {
 
     /// Registers the running version; the name of the application that has it.
     pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
-        ask!(self, backend => backend.register_version(row_id).await)
+        failpoint::pass(Boundary::Register, Side::Before);
+        let owner = ask!(self, backend => backend.register_version(row_id).await)?;
+        failpoint::pass(Boundary::Register, Side::After);
+        Ok(owner)
     }
 }

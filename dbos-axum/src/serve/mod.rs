@@ -3,40 +3,28 @@
 //! Every connection is a task of one set. The loop below only takes in what happens; when the server is told to stop,
 //! the connections hear of it by a token, and what has not ended when the time is up is dropped.
 
+mod connection;
+mod terminated;
+
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use dbos_runtime::Dbos;
-use http::Request;
-use hyper::body::{Body as _, Incoming};
-use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tower_http::timeout::TimeoutBody;
-use tower_service::Service;
 
-use crate::ctx::Draining;
+use connection::{Server, Streams};
 
-/// A request's head has to fit into this.
-const HEAD_BYTES: usize = 64 * 1024;
-/// Once the server stops, a new connection's head that is under way has to be there within this.
-const LAST_HEAD: Duration = Duration::from_secs(1);
+pub use terminated::terminated;
+
 /// No limit is longer than this, whatever is asked.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// When the process has no file left for a connection, the next try comes after this.
@@ -174,18 +162,17 @@ enum Event {
 async fn run(serve: Serve) -> io::Result<()> {
     let Serve { listener, app, dbos, mut until, drain, limits } = serve;
     let draining = dbos.shutdown_token().child_token();
-    let dropped = CancellationToken::new();
+    let streams = Streams::default();
     // Also when this future is dropped, no stream is left behind.
-    let _guard = dropped.clone().drop_guard();
-    let streams = Streams { tasks: TaskTracker::new(), dropped };
-    let server = Arc::new(Server { app, limits, draining, builder: builder(&streams, limits) });
+    let _guard = streams.guard();
+    let server = Arc::new(Server::new(app, limits, draining.clone(), &streams));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let event = tokio::select! {
             event = accept(&listener, &slots) => event,
             () = &mut until => Event::Stop,
-            () = server.draining.cancelled() => Event::Stop,
+            () = draining.cancelled() => Event::Stop,
         };
         match event {
             Event::Connection(stream, peer, slot) => {
@@ -202,7 +189,7 @@ async fn run(serve: Serve) -> io::Result<()> {
     }
     drop(listener);
     let end = Instant::now() + drain;
-    server.draining.cancel();
+    draining.cancel();
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout_at(end, drained).await.is_err() {
         tracing::warn!(
@@ -231,149 +218,4 @@ async fn refused(error: &io::Error) {
         tracing::error!(%error, "no connection can be accepted");
         sleep(ACCEPT_AGAIN).await;
     }
-}
-
-/// What all connections share.
-struct Server {
-    app: Router,
-    limits: Limits,
-    draining: CancellationToken,
-    builder: Builder<Streams>,
-}
-
-impl Server {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
-        // Best effort: without it, small answers leave a little later.
-        let _ = stream.set_nodelay(true);
-        let intake = Arc::new(Intake {
-            peer,
-            body_limit: self.limits.body,
-            draining: self.draining.clone(),
-            asked: AtomicBool::new(false),
-        });
-        let (app, shared) = (self.app.clone(), Arc::clone(&intake));
-        // A router is always ready.
-        let service = service_fn(move |request| app.clone().call(shared.take(request)));
-        let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        // hyper's own limit begins once it knows the version of the protocol, for which it waits without one.
-        let mut first = pin!(sleep(self.limits.header));
-        let (mut told, mut waiting) = (false, true);
-        loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection broke off");
-                    }
-                    return;
-                }
-                () = self.draining.cancelled(), if !told => {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                    let soon = first.deadline().min(Instant::now() + LAST_HEAD);
-                    first.as_mut().reset(soon);
-                }
-                () = &mut first, if waiting => {
-                    waiting = false;
-                    if !intake.asked.load(Ordering::Relaxed) {
-                        tracing::debug!("a connection made no request in time");
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What a request is given on its way in.
-struct Intake {
-    peer: SocketAddr,
-    body_limit: Duration,
-    draining: CancellationToken,
-    /// Whether there has been a request.
-    asked: AtomicBool,
-}
-
-impl Intake {
-    fn take(&self, request: Request<Incoming>) -> Request<Body> {
-        self.asked.store(true, Ordering::Relaxed);
-        let mut request = request.map(|body| {
-            let empty = body.is_end_stream();
-            if empty { Body::empty() } else { Body::new(TimeoutBody::new(self.body_limit, body)) }
-        });
-        request.extensions_mut().insert(ConnectInfo(self.peer));
-        request.extensions_mut().insert(Draining(self.draining.clone()));
-        request
-    }
-}
-
-fn builder(streams: &Streams, limits: Limits) -> Builder<Streams> {
-    let mut builder = Builder::new(streams.clone());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(HEAD_BYTES);
-    let mut http2 = builder.http2();
-    http2.timer(TokioTimer::new()).max_header_list_size(64 * 1024);
-    http2.keep_alive_interval(limits.idle).keep_alive_timeout(limits.header);
-    builder
-}
-
-/// The tasks that HTTP/2 needs, one for each stream.
-#[derive(Clone)]
-struct Streams {
-    tasks: TaskTracker,
-    dropped: CancellationToken,
-}
-
-impl Streams {
-    async fn end(&self) {
-        self.dropped.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-impl<F> Executor<F> for Streams
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, stream: F) {
-        let dropped = self.dropped.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                _ = stream => {}
-                () = dropped.cancelled() => {}
-            }
-        });
-    }
-}
-
-/// Ready when the process is asked to end: by Ctrl-C, or by `SIGTERM` where there is one.
-pub async fn terminated() {
-    let interrupt = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!(%error, "Ctrl-C cannot be noticed");
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = interrupt => {}
-        () = asked_to_terminate() => {}
-    }
-}
-
-#[cfg(unix)]
-async fn asked_to_terminate() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut asked) => {
-            asked.recv().await;
-        }
-        Err(error) => {
-            tracing::error!(%error, "SIGTERM cannot be noticed");
-            std::future::pending().await
-        }
-    }
-}
-
-#[cfg(not(unix))]
-async fn asked_to_terminate() {
-    std::future::pending().await
 }

@@ -62,25 +62,24 @@
 //!
 //! Status 503. The database is away, or this process is shutting down. The same request may succeed soon.
 
+mod catalogue;
+mod failure;
+
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
-use axum::extract::OriginalUri;
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{Error, ErrorKind, WorkflowId};
-use http::header::{CONTENT_TYPE, LINK, RETRY_AFTER};
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use serde::Deserialize;
-use serde::de::Error as _;
+use dbos_runtime::{ErrorKind, WorkflowId};
+use http::header::{CONTENT_TYPE, LINK};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
+
+use crate::seen::Seen;
+
+pub(crate) use catalogue::*;
 
 /// Where the headings above are published.
 const CATALOGUE: &str = "https://docs.rs/dbos-axum/latest/dbos_axum/problem/";
-
-/// Paths longer than this are not repeated in an answer.
-const INSTANCE_BYTES: usize = 2048;
 
 /// An error response. Handlers return it, and `?` makes it from the runtime's errors.
 ///
@@ -115,40 +114,6 @@ struct Repr {
     instance: Option<String>,
     members: Map<String, Value>,
     headers: HeaderMap,
-}
-
-/// A heading of the catalogue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kind {
-    slug: &'static str,
-    status: StatusCode,
-    title: &'static str,
-}
-
-macro_rules! catalogue {
-    ($($name:ident $slug:literal $status:ident $title:literal)*) => {
-        $(pub(crate) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
-
-        #[cfg(test)]
-        const CATALOGUED: &[Kind] = &[$($name),*];
-    };
-}
-
-catalogue! {
-    KEY_MISSING "idempotency-key-missing" BAD_REQUEST "An idempotency key is needed"
-    KEY_INVALID "idempotency-key-invalid" BAD_REQUEST "The idempotency key is not valid"
-    KEY_REUSED "idempotency-key-reused" UNPROCESSABLE_ENTITY "The idempotency key was used with another input"
-    KEY_IN_USE "idempotency-key-in-use" CONFLICT "The first request with this idempotency key is still at work"
-    ID_CONFLICT "workflow-id-conflict" CONFLICT "The id belongs to another workflow"
-    NOT_FOUND "workflow-not-found" NOT_FOUND "There is no such workflow"
-    CANCELLED "workflow-cancelled" CONFLICT "The workflow was cancelled"
-    FAILED "workflow-failed" INTERNAL_SERVER_ERROR "The workflow failed"
-    EVENT_NEVER_SET "event-never-set" NOT_FOUND "The workflow ended without publishing the event"
-    INVALID_ARGUMENT "invalid-argument" BAD_REQUEST "A part of the request is not valid"
-    UNAUTHENTICATED "unauthenticated" UNAUTHORIZED "The operation needs to know who is asking"
-    MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is no JSON"
-    INVALID_BODY "invalid-body" UNPROCESSABLE_ENTITY "The body has another shape than the operation takes"
-    UNAVAILABLE "unavailable" SERVICE_UNAVAILABLE "The service cannot answer now"
 }
 
 impl Problem {
@@ -252,11 +217,11 @@ impl Problem {
 
     /// Says which request it was, unless that is said already.
     pub(crate) fn within(mut self, seen: &Seen) -> Self {
-        if self.repr.instance.is_none() && seen.uri.path().len() <= INSTANCE_BYTES {
-            self.repr.instance = Some(seen.uri.path().to_owned());
+        if self.repr.instance.is_none() {
+            self.repr.instance = seen.path().map(ToOwned::to_owned);
         }
-        if let Some(id) = &seen.request_id {
-            self.repr.members.entry("request_id").or_insert_with(|| Value::from(id.as_str()));
+        if let Some(id) = seen.request_id() {
+            self.repr.members.entry("request_id").or_insert_with(|| id.into());
         }
         self
     }
@@ -306,83 +271,9 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// A failure of the runtime as what a client may know of it. What the client may not know is logged here.
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        let kind = error.kind();
-        let problem = match kind {
-            // The messages of these name a field and its limit, and nothing else.
-            ErrorKind::InvalidArgument => Self::of(INVALID_ARGUMENT).with_detail(error.to_string()),
-            ErrorKind::NonExistentWorkflow => Self::of(NOT_FOUND),
-            ErrorKind::ConflictingWorkflow => Self::of(ID_CONFLICT),
-            ErrorKind::InputMismatch => Self::of(KEY_REUSED),
-            ErrorKind::Cancelled | ErrorKind::AwaitedWorkflowCancelled => Self::of(CANCELLED),
-            ErrorKind::Unavailable | ErrorKind::ShuttingDown | ErrorKind::Initialization => {
-                tracing::warn!(%error, "a request was turned away");
-                Self::of(UNAVAILABLE).with_header(RETRY_AFTER, HeaderValue::from_static("2"))
-            }
-            ErrorKind::Foreign
-            | ErrorKind::MaxStepRetriesExceeded
-            | ErrorKind::MaxRecoveryAttemptsExceeded => {
-                tracing::error!(%error, workflow.id = error.workflow_id().map(WorkflowId::as_str), "a workflow failed");
-                Self::of(FAILED).with_member("source", "workflow")
-            }
-            _ => {
-                tracing::error!(%error, ?kind, "a request failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR)
-            }
-        };
-        let problem =
-            if problem.status() == StatusCode::INTERNAL_SERVER_ERROR { problem } else { problem.named(kind) };
-        match error.workflow_id() {
-            Some(id) => problem.about(id),
-            None => problem,
-        }
-    }
-}
-
-/// Deserializes what is parsed from text, keeping what the problem says.
-pub(crate) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: FromStr<Err = Problem>,
-{
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|problem: Problem| D::Error::custom(problem.detail().unwrap_or_default()))
-}
-
-/// What an answer repeats of its request.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    uri: Uri,
-    request_id: Option<String>,
-}
-
-impl Seen {
-    pub(crate) fn of(parts: &Parts) -> Self {
-        let original = parts.extensions.get::<OriginalUri>();
-        let request_id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok());
-        Self {
-            uri: original.map_or_else(|| parts.uri.clone(), |original| original.0.clone()),
-            request_id: request_id.filter(|id| (1..=128).contains(&id.len())).map(ToOwned::to_owned),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_type_has_its_heading() {
-        let page = include_str!("problem.rs");
-        for kind in CATALOGUED {
-            assert!(
-                page.contains(&format!("\n//! # {}\n//!\n//! Status {}.", kind.slug, kind.status.as_u16())),
-                "{kind:?}"
-            );
-        }
-    }
 
     #[test]
     fn the_members_of_the_standard_are_not_replaced() {
@@ -394,44 +285,5 @@ mod tests {
         );
         assert_eq!(body["type"], format!("{CATALOGUE}#idempotency-key-reused"));
         assert_eq!(body["source"], "http");
-    }
-
-    #[test]
-    fn a_broken_limit_is_named_and_nothing_else_is() {
-        let error = WorkflowId::parse("x".repeat(513)).unwrap_err();
-        let problem = Problem::from(error);
-        assert!(problem.is(INVALID_ARGUMENT));
-        assert_eq!(problem.detail(), Some("workflow id has 513 bytes; the limit is 512"));
-    }
-
-    #[test]
-    fn each_kind_of_failure_has_its_status_and_keeps_its_message() {
-        let cases = [
-            ("NonExistentWorkflow", 404, Some(5)),
-            ("ConflictingWorkflow", 409, Some(9)),
-            ("InputMismatch", 422, None),
-            ("Cancelled", 409, Some(10)),
-            ("AwaitedWorkflowCancelled", 409, Some(13)),
-            ("Unavailable", 503, None),
-            ("ShuttingDown", 503, None),
-            ("Initialization", 503, Some(3)),
-            ("NotRegistered", 500, None),
-            ("Database", 500, None),
-            ("Transaction", 500, None),
-            ("Panicked", 500, None),
-            ("Serialization", 500, None),
-            ("Foreign", 500, None),
-        ];
-        for (kind, status, code) in cases {
-            // An error of the runtime is made by the runtime alone, but it can be read back.
-            let stored = serde_json::json!({"kind": kind, "message": "secret", "workflow_id": "w-1"});
-            let error: Error = serde_json::from_value(stored).unwrap();
-            let (answered, headers, body) = Problem::from(error).body();
-            assert_eq!(answered.as_u16(), status, "{kind}");
-            assert_eq!(body.get("dbos_error_code").and_then(Value::as_u64), code, "{kind}");
-            assert_eq!(headers.contains_key(RETRY_AFTER), status == 503, "{kind}");
-            assert!(!body.to_string().contains("secret"), "{kind}: {body}");
-            assert_eq!(body["workflow_id"], "w-1");
-        }
     }
 }
