@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
+use dbos_axum::{DbosLayer, Verbatim};
 use dbos_runtime::{Datasource, Dbos};
 
 use crate::db::{Db, migrate};
@@ -31,13 +32,14 @@ impl AppState {
     /// The database cannot be opened, or not be used.
     pub async fn open(settings: Settings) -> Result<Self, StartError> {
         sqlx::any::install_default_drivers();
-        migrate::create_database(&settings.database_url).await?;
-        let db = Datasource::connect(&settings.database_url).await?;
-        // Before the launch: recovered workflows use the tables at once.
-        migrate::run(&db).await?;
+        let url = &settings.database_url;
+        migrate::create_database(url).await.map_err(|error| StartError::Database(settings.database(), error))?;
+        let db = Datasource::connect(url).await?;
+        // Before the launch: recovered purchases use the tables at once.
+        migrate::run(&db).await.map_err(|error| StartError::Tables(settings.database(), error))?;
         let shop = Shop { db: db.clone(), payment_timeout: settings.payment_timeout, tick: settings.tick };
         let dbos = Dbos::builder("widget-store")
-            .database_url(&settings.database_url)
+            .database_url(url)
             .state(shop)
             .register(checkout)
             .register(dispatch_order)
@@ -62,6 +64,7 @@ pub fn app(state: AppState) -> Router {
         .route("/crash_application", post(http::crash::crash))
         .route("/healthz", get(http::health::check))
         .fallback(async || ShopError::NoSuchPage)
-        .method_not_allowed_fallback(async || ShopError::MethodNotAllowed)
+        .method_not_allowed_fallback(async || ShopError::WrongMethod)
+        .layer(DbosLayer::new(state.dbos.clone()).idempotency(Verbatim))
         .with_state(state)
 }

@@ -6,6 +6,7 @@ pub mod drops;
 pub mod http;
 pub mod process;
 pub mod proxy;
+pub mod python;
 
 use dbos_runtime::{Builder, Dbos};
 

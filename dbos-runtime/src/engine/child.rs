@@ -82,6 +82,7 @@ impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
     /// # Errors
     ///
     /// [`ErrorKind::NotRegistered`], and [`ErrorKind::ConflictingWorkflow`] when the id belongs to another workflow.
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
     pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> StartChild<W::Output, W::Error, E> {
         let request = match Request::of(&workflow, &input) {
             Ok(request) => request,
@@ -98,6 +99,7 @@ impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
     /// # Errors
     ///
     /// As [`start`](Self::start), and the child's own error, converted.
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
     pub fn run<W: Target>(&self, workflow: W, input: W::Input) -> Durable<'static, ChildOptions, W::Output, E>
     where
         E: From<W::Error>,

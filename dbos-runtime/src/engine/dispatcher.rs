@@ -44,7 +44,10 @@ async fn look(shared: &Arc<Shared>, names: &[String]) {
         let claimed = match shared.store.claim(INTERNAL_QUEUE, names, &token, MOST).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a claim failed; the next poll tries again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a claim failed; the next poll tries again"
+                );
                 return;
             }
         };

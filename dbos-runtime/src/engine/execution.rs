@@ -14,8 +14,8 @@ use crate::datasource::Witnesses;
 use crate::error::{Error, ErrorKind};
 use crate::ids::OwnerToken;
 use crate::model::mailbox::{NewEvent, NewMessage};
-use crate::model::step::StepRow;
 use crate::model::status::WorkflowStatus;
+use crate::model::step::StepRow;
 use crate::model::workflow::Fence;
 use crate::model::write::{Receipt, Record, Write};
 use crate::time::Timestamp;
@@ -160,7 +160,8 @@ impl Execution {
 
     /// Records steps without effects.
     pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
-        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() }).await
+        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() })
+            .await
     }
 
     /// Records a step together with the events and messages that are its effect.
@@ -192,11 +193,14 @@ impl Execution {
                 format!("step {number} of workflow {id} was recorded twice: {:?} is there already", row.name),
             )
             .about(id),
-            Receipt::NoDestination => {
-                Error::new(ErrorKind::NonExistentWorkflow, "the workflow that the message was sent to does not exist")
-            }
+            Receipt::NoDestination => Error::new(
+                ErrorKind::NonExistentWorkflow,
+                "the workflow that the message was sent to does not exist",
+            ),
             Receipt::Rejected(why) => Error::new(ErrorKind::Database, why).about(id),
-            other => Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}")),
+            other => {
+                Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}"))
+            }
         }
     }
 

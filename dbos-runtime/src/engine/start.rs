@@ -13,7 +13,7 @@ use super::execution::{Completion, Execution};
 use super::handle::WorkflowHandle;
 use super::registry::{Body, Target};
 use super::shared::Shared;
-use super::{run, wait};
+use super::{guard, run, wait};
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::{OwnerToken, WorkflowId};
 use crate::limits;
@@ -65,7 +65,12 @@ impl Request {
 
 impl<T, E> Start<T, E> {
     pub(crate) fn new<W: Target>(shared: &Arc<Shared>, target: &W, input: &W::Input) -> Self {
-        Self { shared: Arc::clone(shared), request: Request::of(target, input), same_input: false, types: PhantomData }
+        Self {
+            shared: Arc::clone(shared),
+            request: Request::of(target, input),
+            same_input: false,
+            types: PhantomData,
+        }
     }
 
     /// The workflow's id. A second start under it finds the first one's workflow.
@@ -183,7 +188,9 @@ impl Started {
     pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
         match self {
             Self::Created(local) => WorkflowHandle::new(shared, id, Some(local), None),
-            Self::Attached(row, local) => WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default())),
+            Self::Attached(row, local) => {
+                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default()))
+            }
         }
     }
 }
@@ -207,6 +214,7 @@ pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Outpu
 }
 
 fn prepare(shared: &Shared, request: Request) -> Result<(Body, NewWorkflow)> {
+    guard::outside_of_transactions()?;
     if shared.tasks.draining.is_cancelled() {
         return Err(wait::shutting_down());
     }
@@ -224,9 +232,37 @@ fn prepare(shared: &Shared, request: Request) -> Result<(Body, NewWorkflow)> {
     Ok((body, new))
 }
 
-async fn insert_and_run(shared: Arc<Shared>, body: Body, new: NewWorkflow, tell: oneshot::Sender<Result<Started>>) {
+async fn insert_and_run(
+    shared: Arc<Shared>,
+    body: Body,
+    new: NewWorkflow,
+    tell: oneshot::Sender<Result<Started>>,
+) {
+    let input = new.input.clone();
+    // Boxed: the room that the insert needs is given back before the body runs.
+    match Box::pin(insert(&shared, new)).await {
+        Ok(Inserted::Created(execution)) => {
+            // The caller may have left; what was started runs.
+            let _ = tell.send(Ok(Started::Created(Arc::clone(&execution.completion))));
+            run::drive(execution, body, input).await;
+        }
+        Ok(Inserted::Found(started)) => {
+            let _ = tell.send(Ok(started));
+        }
+        Err(error) => {
+            let _ = tell.send(Err(error));
+        }
+    }
+}
+
+enum Inserted {
+    Created(Arc<Execution>),
+    Found(Started),
+}
+
+async fn insert(shared: &Arc<Shared>, new: NewWorkflow) -> Result<Inserted> {
     let fence = Fence { id: new.id.clone(), token: new.token.clone() };
-    let (name, input, user) = (new.name.clone(), new.input.clone(), new.user.clone());
+    let (name, user) = (new.name.clone(), new.user.clone());
     let inside = new.parent.is_some();
     let write = Write::Start(Box::new(new));
     let receipt = if inside {
@@ -234,21 +270,21 @@ async fn insert_and_run(shared: Arc<Shared>, body: Body, new: NewWorkflow, tell:
     } else {
         shared.journal.write_within(write, shared.config.patience).await
     };
-    let started = match receipt {
+    match receipt {
         Some(Receipt::Done) => {
-            let execution = Execution::new(Arc::clone(&shared), fence, name, user, Vec::new());
+            let execution = Execution::new(Arc::clone(shared), fence, name, user, Vec::new());
             shared.running.add(&execution);
-            let _ = tell.send(Ok(Started::Created(Arc::clone(&execution.completion))));
-            return run::drive(execution, body, input).await;
+            Ok(Inserted::Created(execution))
         }
-        Some(Receipt::Exists(row)) => attach(&shared, &fence.id, &name, row),
+        Some(Receipt::Exists(row)) => attach(shared, &fence.id, &name, row).map(Inserted::Found),
         Some(Receipt::Lost(status)) => Err(Error::new(ErrorKind::LostOwnership, status.unwrap_or_default())),
         Some(Receipt::Expired) => Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached")),
         Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-        Some(other) => Err(Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}"))),
+        Some(other) => {
+            Err(Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}")))
+        }
         None => Err(wait::shutting_down()),
-    };
-    let _ = tell.send(started);
+    }
 }
 
 /// The workflow that is there already, if it is one of the same function.

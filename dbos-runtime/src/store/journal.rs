@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,7 +71,8 @@ impl Journal {
     ) -> Self {
         let lanes = lanes.into_iter().map(|lane| {
             let (inbox, entries) = mpsc::channel(INBOX);
-            let worker = Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
+            let worker =
+                Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
             tasks.spawn(worker.run());
             inbox
         });
@@ -80,14 +82,16 @@ impl Journal {
     /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
     /// journal was shut down first.
     ///
+    /// Boxed, so that a workflow which waits for days does not keep the room of its last write.
+    ///
     /// Cancel safe: a write that was handed over is finished though nobody waits.
-    pub(crate) async fn write(&self, write: Write) -> Option<Receipt> {
-        self.hand_over(write, None).await
+    pub(crate) fn write(&self, write: Write) -> BoxFuture<'_, Option<Receipt>> {
+        Box::pin(self.hand_over(write, None))
     }
 
     /// Like [`write`](Self::write), but gives up with [`Receipt::Expired`] a write that could not be sent in time.
-    pub(crate) async fn write_within(&self, write: Write, patience: Duration) -> Option<Receipt> {
-        self.hand_over(write, Some(Instant::now() + patience)).await
+    pub(crate) fn write_within(&self, write: Write, patience: Duration) -> BoxFuture<'_, Option<Receipt>> {
+        Box::pin(self.hand_over(write, Some(Instant::now() + patience)))
     }
 
     async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
@@ -209,7 +213,11 @@ impl<L: Lane> Worker<L> {
                 Ok(Err(error)) => error,
                 Err(_) => StoreError::Deadline(DEADLINE),
             };
-            tracing::warn!(error = &error as &dyn std::error::Error, writes = writes.len(), "a batch is tried again");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                writes = writes.len(),
+                "a batch is tried again"
+            );
             if error.breaks_connection() {
                 self.lane.disconnect();
             }

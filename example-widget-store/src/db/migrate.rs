@@ -1,7 +1,7 @@
-//! Brings the shop's tables up to date, before anything uses them.
+//! Makes the shop's tables, before anything uses them.
 
-use sqlx::Any;
 use sqlx::migrate::{MigrateDatabase, MigrateError, Migrator};
+use sqlx::{Any, AnyConnection, Connection};
 
 use super::Db;
 
@@ -17,15 +17,17 @@ pub(crate) async fn run(db: &Db) -> Result<(), MigrateError> {
     }
 }
 
-/// Creates the database if the server does not have it.
+/// Creates the database if its server does not have it.
 pub(crate) async fn create_database(url: &str) -> sqlx::Result<()> {
-    // Not every user may ask the server; then connecting tells what is wrong.
-    if Any::database_exists(url).await.unwrap_or(true) {
-        return Ok(());
+    match AnyConnection::connect(url).await {
+        Ok(connection) => connection.close().await,
+        Err(error) if is_missing(&error) => Any::create_database(url).await,
+        Err(error) => Err(error),
     }
-    match Any::create_database(url).await {
-        // Another process was quicker.
-        Err(_) if Any::database_exists(url).await? => Ok(()),
-        created => created,
-    }
+}
+
+/// Postgres knows no such database, or SQLite cannot open such a file.
+fn is_missing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["3D000", "14"].contains(&&*code))
 }

@@ -1,9 +1,13 @@
 //! What the payment provider calls. The page's two buttons play the provider.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
+use dbos_axum::DbosCtx;
 use dbos_runtime::WorkflowId;
 
+use super::event::wait_for;
+use super::extract::{Connection, Path};
 use crate::app::AppState;
+use crate::db::orders;
 use crate::error::ShopError;
 use crate::workflows::checkout::{DECISION, ORDER_ID, PAYMENT_STATUS};
 
@@ -11,10 +15,16 @@ use crate::workflows::checkout::{DECISION, ORDER_ID, PAYMENT_STATUS};
 ///
 /// Providers repeat themselves, so the message has a key: the first decision counts, and every call gets the order.
 pub(crate) async fn webhook(
+    ctx: DbosCtx,
     State(app): State<AppState>,
-    Path((payment_id, status)): Path<(WorkflowId, String)>,
+    Path((payment_id, status)): Path<(String, String)>,
+    mut db: Connection,
 ) -> Result<String, ShopError> {
-    app.dbos.send(&payment_id, &status).topic(PAYMENT_STATUS).idempotency_key(DECISION).await?;
-    let order = app.dbos.get_event(&payment_id, ORDER_ID, app.settings.patience).await?;
-    order.ok_or(ShopError::NoAnswerYet)
+    if !orders::has_payment(&mut db, &payment_id).await? {
+        return Err(ShopError::NoSuchPayment(payment_id));
+    }
+    drop(db);
+    let purchase = WorkflowId::parse(payment_id)?;
+    ctx.dbos().send(&purchase, &status).topic(PAYMENT_STATUS).idempotency_key(DECISION).await?;
+    wait_for(&ctx, &purchase, ORDER_ID, &app).await
 }

@@ -44,6 +44,11 @@ async fn mark_paid(ctx: &Ctx, order: i64) -> Result<()> {
     ctx.transaction(&ctx.state().db, "mark_paid", mark).await
 }
 
+/// The id of the dispatch. A customer's key has no `::`, so nobody can take this id before.
+fn dispatch_of(ctx: &Ctx) -> String {
+    format!("{}::dispatch", ctx.workflow_id())
+}
+
 // ---- Body -------------------------------------------------------------------------------------------------------
 
 /// Sells one widget. Its id is the id of the payment.
@@ -54,7 +59,7 @@ pub async fn checkout(ctx: Ctx) -> Result<()> {
         ctx.set_event(PAYMENT_ID, ctx.workflow_id()).await?;
         if is_paid(&ctx).await? {
             mark_paid(&ctx, order).await?;
-            ctx.start(dispatch_order, order).await?;
+            ctx.start(dispatch_order, order).id(dispatch_of(&ctx)).await?;
         } else {
             undo_reserve_inventory(&ctx).await?;
             cancel_order(&ctx, order).await?;

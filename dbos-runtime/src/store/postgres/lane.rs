@@ -35,7 +35,11 @@ const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
      SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'";
 
 impl PostgresLane {
-    pub(crate) fn new(options: PgConnectOptions, statements: Arc<Statements>, identity: Arc<Identity>) -> Self {
+    pub(crate) fn new(
+        options: PgConnectOptions,
+        statements: Arc<Statements>,
+        identity: Arc<Identity>,
+    ) -> Self {
         Self { options, statements, identity, connection: None, texts: HashMap::new() }
     }
 
@@ -70,7 +74,8 @@ impl Lane for PostgresLane {
 
     async fn apply(&mut self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
         let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
-        let lone = lone::apply(connection, &self.statements, &self.identity, batch).await.map_err(classify)?;
+        let lone =
+            lone::apply(connection, &self.statements, &self.identity, batch).await.map_err(classify)?;
         let mut receipts = match lone {
             Some(applied) => vec![applied.then_some(Receipt::Done)],
             None => self.apply_together(batch).await?,
@@ -134,7 +139,9 @@ impl Answer {
                 match self.received.get(&(id.to_owned(), receive.number)) {
                     Some(Some(message)) => Some(Receipt::Received(message.clone())),
                     Some(None) => Some(Receipt::TimedOut),
-                    None if self.owned.iter().any(|owned| owned == id) && !receive.expired => Some(Receipt::Nothing),
+                    None if self.owned.iter().any(|owned| owned == id) && !receive.expired => {
+                        Some(Receipt::Nothing)
+                    }
                     None => None,
                 }
             }
