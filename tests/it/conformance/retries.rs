@@ -202,6 +202,29 @@ on_each_backend! {
         stop(dbos).await;
     }
 
+    // 115, 116, 123
+    async fn an_attempt_out_of_time_is_told_dropped_and_recorded_as_failed(fresh: Fresh) {
+        let log = Log::default();
+        let result = run(&fresh, &log, |ctx| async move {
+            ctx.step_with("slow", |step| {
+                let dropped = SaysWhetherTold(ctx.state().clone(), step);
+                async move {
+                    let _dropped = dropped;
+                    std::future::pending::<()>().await;
+                    Ok(7)
+                }
+            })
+            .timeout(Duration::from_millis(20))
+            .await
+        });
+        let error = result.await.unwrap_err().runtime();
+        assert_eq!(error.kind(), ErrorKind::StepTimeout);
+        assert!(error.to_string().contains("\"slow\"") && error.to_string().contains("0.02 s"), "{error}");
+        assert_eq!(log.count("dropped, told: true"), 1);
+        let stored = "SELECT count(*) FROM operation_outputs WHERE function_id = 1 AND error LIKE '%\"StepTimeout\"%'";
+        assert_eq!(fresh.scalar(stored).await, 1);
+    }
+
     // 117: the attempts together take longer than one may.
     async fn each_attempt_has_the_whole_time(fresh: Fresh) {
         let log = Log::default();
