@@ -308,6 +308,37 @@ on_each_backend! {
         assert_eq!(log.entries(), Vec::<String>::new());
         stop(dbos).await;
     }
+
+    // 160-162
+    async fn a_record_of_another_kind_at_a_childs_place_is_refused(fresh: Fresh) {
+        for (act, plant, step) in [
+            ("start", "UPDATE operation_outputs SET child_workflow_id = NULL, output = '1' WHERE function_id = 1", 1),
+            ("run", "UPDATE operation_outputs SET child_workflow_id = 'other' WHERE function_id = 2", 2),
+            ("from a step", "UPDATE operation_outputs SET child_workflow_id = 'c', output = NULL WHERE function_id = 1", 1),
+        ] {
+            for table in ["workflow_status", "workflow_input", "workflow_output", "operation_outputs", "notifications"] {
+                fresh.execute(&format!("DELETE FROM {table}")).await;
+            }
+            let log = Log::default();
+            let dbos = launch(&fresh, &log).await;
+            start(&dbos, act).await;
+            let waits = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'p' AND function_name = 'DBOS.sleep'";
+            until("the parent waits", async || fresh.scalar(waits).await == 1).await;
+            stop(dbos).await;
+            fresh.execute(&format!("{plant} AND workflow_uuid = 'p'")).await;
+
+            let dbos = launch(&fresh, &log).await;
+            let result = async || dbos.retrieve::<String, Failure>("p").await.unwrap().try_result().await;
+            until(&format!("{act}: the parent ends"), async || result().await.is_err()).await;
+            let error = result().await.unwrap_err().runtime();
+            assert!(
+                matches!(error.kind(), ErrorKind::UnexpectedStep | ErrorKind::StepNondeterminism | ErrorKind::Serialization),
+                "{act}: {error:?}"
+            );
+            assert!(error.to_string().contains(&format!("step {step} ")), "{act}: {error}");
+            stop(dbos).await;
+        }
+    }
 }
 
 /// The names that rows carry are those of the functions, unless the attribute says otherwise.
