@@ -143,6 +143,7 @@ async fn start_child<T, C>(
     let now = execution.now();
     let row = StepRow::marker(number, request.name.clone(), now, now).with_child(&id);
     request.user.clone_from(&execution.user);
+    request.roles.clone_from(&execution.roles);
     request.parent = Some(Parent { fence: execution.fence.clone(), step: row.clone() });
     match start(shared, request).await {
         Ok(started) => {

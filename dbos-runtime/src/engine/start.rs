@@ -262,7 +262,7 @@ enum Inserted {
 
 async fn insert(shared: &Arc<Shared>, new: NewWorkflow) -> Result<Inserted> {
     let fence = Fence { id: new.id.clone(), token: new.token.clone() };
-    let (name, user) = (new.name.clone(), new.user.clone());
+    let (name, caller) = (new.name.clone(), (new.user.clone(), new.roles.clone()));
     let inside = new.parent.is_some();
     let write = Write::Start(Box::new(new));
     let receipt = if inside {
@@ -272,7 +272,7 @@ async fn insert(shared: &Arc<Shared>, new: NewWorkflow) -> Result<Inserted> {
     };
     match receipt {
         Some(Receipt::Done) => {
-            let execution = Execution::new(Arc::clone(shared), fence, name, user, Vec::new());
+            let execution = Execution::new(Arc::clone(shared), fence, name, caller, Vec::new());
             shared.running.add(&execution);
             Ok(Inserted::Created(execution))
         }

@@ -173,6 +173,19 @@ on_each_backend! {
         assert_eq!(fresh.scalar(parentless).await, 1, "167");
     }
 
+    // §3.7: user and roles are inherited
+    async fn a_child_inherits_the_roles_of_its_parent(fresh: Fresh) {
+        let log = Log::default();
+        let dbos = launch(&fresh, &log).await;
+        let start = dbos.start(parent, "start".to_owned()).id("p").authenticated_user("ada");
+        start.authenticated_roles(&["admin"]).await.unwrap();
+        done(&log, "found p-1", 1).await;
+        let columns = "authenticated_user, authenticated_roles";
+        let expected = json!({"authenticated_user": "ada", "authenticated_roles": r#"["admin"]"#});
+        assert_eq!(row(&fresh, "workflow_status", "p-1", columns).await, expected);
+        stop(dbos).await;
+    }
+
     // 155
     async fn a_child_that_is_never_awaited_is_recorded_and_ends_by_itself(fresh: Fresh) {
         let log = Log::default();

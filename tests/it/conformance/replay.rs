@@ -243,6 +243,15 @@ on_each_backend! {
         stop(dbos).await;
     }
 
+    // K17
+    async fn the_user_is_still_known_after_a_recovery(fresh: Fresh) {
+        let log = Log::default();
+        interrupted(&log, builder(&fresh, &log).register(for_whom), for_whom).await;
+        let dbos = builder(&fresh, &log).register(for_whom).launch().await.unwrap();
+        assert_eq!(finish::<Option<String>, Failure>(&dbos, "w").await.unwrap().as_deref(), Some("ada"));
+        stop(dbos).await;
+    }
+
     // K05
     async fn a_workflow_that_nobody_registered_does_not_hold_up_the_others(fresh: Fresh) {
         let log = Log::default();
