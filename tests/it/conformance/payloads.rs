@@ -132,6 +132,14 @@ on_each_backend! {
         echoes(&fresh, "map", map, &format!(r#"{{"positionalArgs":[{stored}],"namedArgs":{{}}}}"#), stored).await;
     }
 
+    // A parser that is content with the nearest float but one would give a replay another number than the step gave.
+    async fn floats_come_back_to_the_last_bit(fresh: Fresh) {
+        let floats: Vec<f64> = (0..1000).map(|n| f64::from(n).sqrt().sin() * f64::from(n - 500).exp2()).collect();
+        let stored = serde_json::to_string(&floats).unwrap();
+        let input = format!(r#"{{"positionalArgs":[{stored}],"namedArgs":{{}}}}"#);
+        echoes(&fresh, "floats", floats, &input, &stored).await;
+    }
+
     async fn keys_keep_the_order_in_which_they_were_given(fresh: Fresh) {
         let value: Value = serde_json::from_str(r#"{"z":1,"a":{"y":2,"b":[1.5,true,null]}}"#).unwrap();
         let stored = r#"{"z":1,"a":{"y":2,"b":[1.5,true,null]}}"#;
