@@ -2,3 +2,4 @@
 
 mod conformance;
 mod schema_parity;
+mod widget_store;

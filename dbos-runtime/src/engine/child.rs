@@ -10,8 +10,8 @@ use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
 use super::handle::WorkflowHandle;
+use super::insert::{Request, insert};
 use super::registry::Target;
-use super::start::{Request, start};
 use super::{replay, step};
 use crate::error::{DurableError, Error, ErrorKind};
 use crate::ids::WorkflowId;
@@ -145,7 +145,7 @@ async fn start_child<T, C>(
     request.user.clone_from(&execution.user);
     request.roles.clone_from(&execution.roles);
     request.parent = Some(Parent { fence: execution.fence.clone(), step: row.clone() });
-    match start(shared, request).await {
+    match insert(shared, request).await {
         Ok(started) => {
             let handle: WorkflowHandle<T, C> = started.handle(shared, id);
             if !handle.created() {

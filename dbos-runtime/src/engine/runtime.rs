@@ -94,6 +94,7 @@ impl Dbos {
             running: Running::default(),
             enqueued: Notify::new(),
             tasks,
+            handle: tokio::runtime::Handle::current(),
         });
         let dbos = Self { shared };
         if let Err(error) = dbos.take_up().await {

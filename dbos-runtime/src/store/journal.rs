@@ -95,10 +95,21 @@ impl Journal {
     }
 
     async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
+        self.submit(write, patience).await?.await.ok()
+    }
+
+    /// Hands the write over; its receipt comes through the channel. Waits only while the lane's inbox is full.
+    ///
+    /// Cancel safe: a call that is dropped has handed nothing over.
+    pub(crate) async fn submit(
+        &self,
+        write: Write,
+        patience: Option<Instant>,
+    ) -> Option<oneshot::Receiver<Receipt>> {
         let (reply, receipt) = oneshot::channel();
         let lane = self.lane_of(write.workflow())?;
         lane.send(Entry { write, patience, reply }).await.ok()?;
-        receipt.await.ok()
+        Some(receipt)
     }
 
     fn lane_of(&self, workflow: &str) -> Option<&mpsc::Sender<Entry>> {
