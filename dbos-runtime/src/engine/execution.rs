@@ -28,6 +28,8 @@ pub(crate) struct Execution {
     /// Tells executions of this process apart.
     pub(crate) serial: u64,
     pub(crate) user: Option<String>,
+    /// The user's roles as they are stored.
+    pub(crate) roles: Option<String>,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -75,7 +77,7 @@ impl Execution {
         shared: Arc<Shared>,
         fence: Fence,
         name: String,
-        user: Option<String>,
+        (user, roles): (Option<String>, Option<String>),
         history: Vec<StepRow>,
     ) -> Arc<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -86,6 +88,7 @@ impl Execution {
             name,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             user,
+            roles,
             completion: Arc::default(),
             witnesses: Witnesses::default(),
             history: Mutex::new(history.into_iter().map(|row| (row.number, row)).collect()),

@@ -111,7 +111,7 @@ struct Launch {
     body: Body,
     fence: Fence,
     name: String,
-    user: Option<String>,
+    caller: (Option<String>, Option<String>),
     input: String,
 }
 
@@ -136,7 +136,7 @@ impl Undecided {
             body,
             fence: Fence { id: new.id.clone(), token: new.token.clone() },
             name: new.name.clone(),
-            user: new.user.clone(),
+            caller: (new.user.clone(), new.roles.clone()),
             input: new.input.clone(),
         };
         (Self { shared: Arc::clone(shared), launch: Some(launch), receipt: None }, new)
@@ -168,7 +168,7 @@ impl Drop for Undecided {
 
 impl Launch {
     fn run(self, shared: &Arc<Shared>) -> Arc<Completion> {
-        let execution = Execution::new(Arc::clone(shared), self.fence, self.name, self.user, Vec::new());
+        let execution = Execution::new(Arc::clone(shared), self.fence, self.name, self.caller, Vec::new());
         shared.running.add(&execution);
         let completion = Arc::clone(&execution.completion);
         shared.tasks.workflows.spawn_on(run::drive(execution, self.body, self.input), &shared.handle);

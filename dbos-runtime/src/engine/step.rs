@@ -312,12 +312,13 @@ where
 {
     let cancellation = step.cancellation.clone();
     let attempt = async { body(step).await };
-    let attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
+    let mut attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
     let finished = match timeout {
         None => attempt.await,
         Some(limit) => tokio::select! {
             biased;
-            finished = attempt => finished,
+            // By reference: `select!` drops what it owns before the other branch runs.
+            finished = &mut attempt => finished,
             () = tokio::time::sleep(limit) => {
                 // Told first, dropped after: what the body handed to a blocking thread hears of it.
                 cancellation.cancel();

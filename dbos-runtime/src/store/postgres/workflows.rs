@@ -56,7 +56,8 @@ WITH picked AS (
     FROM picked WHERE w.workflow_uuid = picked.workflow_uuid AND w.status = 'ENQUEUED'
     RETURNING w.*
 )
-SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts, (
+SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
+    c.authenticated_user, c.authenticated_roles, (
     SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
         o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
     FROM {s}.operation_outputs o WHERE o.workflow_uuid = c.workflow_uuid
@@ -155,6 +156,8 @@ fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Er
         input: row.try_get("input")?,
         serialization: row.try_get("serialization")?,
         attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
+        user: row.try_get("authenticated_user")?,
+        roles: row.try_get("authenticated_roles")?,
         history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
     })
 }
