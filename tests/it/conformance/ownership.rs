@@ -163,21 +163,24 @@ on_each_backend! {
                     "sleep" => ctx.sleep(HOUR).await,
                     "recv" => ctx.recv::<Value>("t").timeout(HOUR).await.map(drop),
                     "get_event" => ctx.get_event::<Value>(&id("nobody"), "k").timeout(HOUR).await.map(drop),
-                    _ => ctx.run(W, json!("sleep")).id("child").await.map(drop),
+                    _ => ctx.run(W, json!("sleep")).await.map(drop),
                 };
-                if ctx.workflow_id().as_str() != "child" {
+                if ctx.workflow_id().as_str() != "run-21-1" {
                     tell.send(stopped.unwrap_err().kind()).unwrap();
                 }
                 Ok(Value::Null)
             }
         })
         .await;
-        for verb in ["sleep", "recv", "get_event", "run"] {
-            dbos.start(W, json!(verb)).id(verb).await.unwrap();
-            until_rows(&fresh, 1, &format!("operation_outputs WHERE workflow_uuid = '{verb}'")).await;
-            take_over(&fresh, verb).await;
+        // Also when the owner has ended it before anybody looked.
+        let (owned, ended) = ("owner_xid = 'another'", "owner_xid = NULL, status = 'SUCCESS'");
+        for (verb, now) in [("sleep", owned), ("recv", owned), ("get_event", owned), ("run", owned), ("sleep", ended), ("recv", ended)] {
+            let workflow = format!("{verb}-{}", now.len());
+            dbos.start(W, json!(verb)).id(workflow.as_str()).await.unwrap();
+            until_rows(&fresh, 1, &format!("operation_outputs WHERE workflow_uuid = '{workflow}'")).await;
+            fresh.execute(&format!("UPDATE workflow_status SET {now} WHERE workflow_uuid = '{workflow}'")).await;
             let told = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
-            assert_eq!(told.expect("it is told"), Some(ErrorKind::LostOwnership), "{verb}");
+            assert_eq!(told.expect("it is told"), Some(ErrorKind::LostOwnership), "{workflow}");
         }
         assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs WHERE function_name = 'DBOS.recv'").await, 0);
     }
