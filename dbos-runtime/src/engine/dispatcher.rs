@@ -73,7 +73,7 @@ async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerToken) {
         Ok(body) => body,
         Err(error) => return end(&shared, fence, &error).await,
     };
-    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, None, workflow.history);
+    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, workflow.user, workflow.history);
     shared.running.add(&execution);
     run::drive(execution, body, workflow.input.unwrap_or_else(|| "{}".to_owned())).await;
 }

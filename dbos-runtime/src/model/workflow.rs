@@ -60,6 +60,7 @@ pub(crate) struct Claimed {
     pub(crate) name: String,
     pub(crate) input: Option<String>,
     pub(crate) serialization: Option<String>,
+    pub(crate) user: Option<String>,
     pub(crate) attempts: i64,
     pub(crate) history: Vec<StepRow>,
 }

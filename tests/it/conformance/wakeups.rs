@@ -61,16 +61,10 @@ async fn assert_woken(dbos: &Dbos, since: Instant) {
     assert!(since.elapsed() < PROMPTLY, "{:?}", since.elapsed());
 }
 
-/// What another program writes: a message, for which the schema's trigger notifies, and an event, for which nothing does.
+/// What another program writes. The schema's trigger notifies of it.
 async fn insert_message(fresh: &Fresh) {
     let sql = "INSERT INTO notifications (message_uuid, destination_uuid, topic, message, serialization)
         VALUES ('raw', 'recv', 't', '\"sent\"', 'portable_json')";
-    fresh.execute(sql).await;
-}
-
-async fn insert_event(fresh: &Fresh) {
-    let sql = "INSERT INTO workflow_events (workflow_uuid, key, value, serialization)
-        VALUES ('p', 'k', '\"published\"', 'portable_json')";
     fresh.execute(sql).await;
 }
 
@@ -136,10 +130,11 @@ on_each_backend! {
             return;
         }
         let dbos = process(&fresh, "e1").await;
+        let mute = launch_as(harness::builder(&fresh).executor_id("mute").listen_notify(false), waits).await;
         start_waiting(&dbos, &fresh).await;
         fresh.execute("ALTER TABLE notifications DISABLE TRIGGER USER").await;
         insert_message(&fresh).await;
-        insert_event(&fresh).await;
+        mute.start(W, json!("publish")).id("p").await.unwrap().result().await.unwrap();
         fresh.execute("ALTER TABLE notifications ENABLE TRIGGER USER").await;
         // A hint that does come wakes only whom it is for, so the two are still waiting.
         let marker = dbos.start(W, json!("recv")).id("marker").await.unwrap();

@@ -56,7 +56,8 @@ WITH picked AS (
     FROM picked WHERE w.workflow_uuid = picked.workflow_uuid AND w.status = 'ENQUEUED'
     RETURNING w.*
 )
-SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts, (
+SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.authenticated_user,
+    c.recovery_attempts, (
     SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
         o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
     FROM {s}.operation_outputs o WHERE o.workflow_uuid = c.workflow_uuid
@@ -154,6 +155,7 @@ fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Er
         name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
         input: row.try_get("input")?,
         serialization: row.try_get("serialization")?,
+        user: row.try_get("authenticated_user")?,
         attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
         history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
     })

@@ -40,7 +40,8 @@ WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
     AND (application_name = ?3 OR application_name IS NULL)";
 
 const PICK: &str = "\
-SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts
+SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.authenticated_user,
+    w.recovery_attempts
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
 WHERE w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED','PENDING')
     AND w.name IN (SELECT value FROM json_each(?2))
@@ -191,6 +192,7 @@ async fn claim(
             name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
             input: row.try_get("input")?,
             serialization: row.try_get("serialization")?,
+            user: row.try_get("authenticated_user")?,
             attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default() + 1,
         })
     };
