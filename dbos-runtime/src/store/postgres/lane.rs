@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 use super::columns::{Columns, Parts};
 use super::statements::Statements;
@@ -89,6 +89,13 @@ impl Lane for PostgresLane {
 
     fn disconnect(&mut self) {
         self.connection = None;
+    }
+
+    async fn close(self) {
+        if let Some(connection) = self.connection {
+            // One that does not close cleanly is gone all the same.
+            let _ = connection.close().await;
+        }
     }
 }
 
