@@ -1,4 +1,10 @@
 //! The behaviour of the engine, each on both backends.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails in the shortest way there is"
+)]
 
 mod children;
 mod payloads;

@@ -32,11 +32,7 @@ where
 /// A process that starts the workflow under the id `w` and ends when the workflow waits.
 async fn interrupted<W: Target<Input = ()>>(log: &Log, process: Builder<Log>, workflow: W) {
     let dbos = process.launch().await.unwrap();
-    dbos.start(workflow, ())
-        .id("w")
-        .authenticated_user("ada")
-        .await
-        .unwrap();
+    dbos.start(workflow, ()).id("w").authenticated_user("ada").await.unwrap();
     done(log, "waits", 1).await;
     stop(dbos).await;
 }
@@ -179,6 +175,47 @@ on_each_backend! {
         stop(dbos).await;
     }
 
+    // 130, K19: a record that appears at a number of ours is an error, and not a sign of another owner to wait for.
+    async fn a_number_that_is_taken_by_another_record_is_an_error(fresh: Fresh) {
+        let log = Log::default();
+        let dbos = builder(&fresh, &log).register(sells).launch().await.unwrap();
+        let handle = dbos.start(sells, ()).id("w").await.unwrap();
+        done(&log, "waits", 1).await;
+        fresh.execute("INSERT INTO operation_outputs (workflow_uuid, function_id, function_name, output) \
+            VALUES ('w', 6, 'ship', 'null')").await;
+        dbos.send(handle.id(), &1).topic("go").await.unwrap();
+        let error = handle.result().await.unwrap_err().runtime();
+        assert_eq!(error.kind(), ErrorKind::StepNondeterminism);
+        assert_eq!(log.count("ship"), 1, "the fresh run had no reason to look");
+        assert_eq!(text(&fresh, "workflow_status", "w", "status").await, "ERROR");
+        stop(dbos).await;
+    }
+
+    // B74
+    async fn a_record_that_cannot_be_read_is_a_typed_error(fresh: Fresh) {
+        let log = Log::default();
+        interrupted(&log, builder(&fresh, &log).register(sells), sells).await;
+        for (planted, part) in [
+            ("output = NULL", "without a result"),
+            ("error = '{\"name\":\"E\",\"message\":\"\"}', output = '7'", "without a result"),
+            ("error = NULL, output = '{{{'", "stored JSON"),
+            ("output = '\"seven\"'", "stored JSON"),
+            ("output = '7', serialization = 'py_pickle'", "py_pickle"),
+        ] {
+            fresh.execute(&format!("UPDATE operation_outputs SET {planted} WHERE function_id = 1")).await;
+            fresh.execute("UPDATE workflow_status SET status = 'PENDING'").await;
+            let dbos = builder(&fresh, &log).register(sells).launch().await.unwrap();
+            let end = "SELECT count(*) FROM workflow_status WHERE status = 'ERROR'";
+            until(&format!("{planted}: it ends"), async || fresh.scalar(end).await == 1).await;
+            let handle = dbos.retrieve::<(u32, Failure, ErrorKind), Failure>("w").await.unwrap();
+            let error = handle.result().await.unwrap_err().runtime();
+            assert_eq!(error.kind(), ErrorKind::Serialization, "{planted}");
+            assert!(error.to_string().contains(part), "{planted}: {error}");
+            stop(dbos).await;
+        }
+        assert_eq!(log.count("sell"), 1);
+    }
+
     // K19, K20: 34 workflows, each taken up three times with another part of its steps recorded.
     async fn joined_steps_keep_their_numbers_over_a_hundred_recoveries(fresh: Fresh) {
         const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
@@ -302,13 +339,7 @@ async fn a_lost_acknowledgement_repeats_neither_the_step_nor_its_number() {
     for lost in 1..=5 {
         proxy.cut_reply_after(lost);
         let id = format!("w{lost}");
-        dbos.start(target, ())
-            .id(id.as_str())
-            .await
-            .unwrap()
-            .result()
-            .await
-            .unwrap();
+        dbos.start(target, ()).id(id.as_str()).await.unwrap().result().await.unwrap();
         assert_eq!(proxy.cuts(), lost, "the answer was lost");
         assert_eq!(trail(&fresh, &id).await, "1 a, 2 b, 3 c");
         assert_eq!(text(&fresh, "workflow_status", &id, "status").await, "SUCCESS");

@@ -53,11 +53,7 @@ async fn buy(_ctx: Ctx, cart: Cart) -> Result<String, Failure> {
 }
 
 async fn launch_as(executor: &str, fresh: &Fresh, log: &Log) -> Dbos {
-    let builder = builder(fresh, log)
-        .executor_id(executor)
-        .register(double)
-        .register(fail)
-        .register(wait);
+    let builder = builder(fresh, log).executor_id(executor).register(double).register(fail).register(wait);
     builder.register(panics).register(buy).launch().await.unwrap()
 }
 
@@ -125,6 +121,20 @@ on_each_backend! {
         for process in processes {
             stop(process).await;
         }
+    }
+
+    // §2.3: only its queue hands it out
+    async fn a_start_does_not_take_over_a_workflow_that_is_queued(fresh: Fresh) {
+        let (dbos, log) = launch(&fresh).await;
+        fresh.execute("INSERT INTO workflow_status (workflow_uuid, status, name, queue_name, serialization, inputs) \
+            VALUES ('w', 'ENQUEUED', 'wait', 'elsewhere', 'portable_json', '{\"positionalArgs\":[3]}')").await;
+        let handle = dbos.start(wait, 3).id("w").same_input().await.unwrap();
+        assert!(!handle.created());
+        assert_eq!(handle.stored_input(), Some(r#"{"positionalArgs":[3]}"#), "from the legacy column");
+        assert_eq!(handle.try_result().await.unwrap(), None);
+        assert_eq!(text(&fresh, "workflow_status", "w", "status").await, "ENQUEUED");
+        assert!(log.entries().is_empty());
+        stop(dbos).await;
     }
 
     // 43, B38, K11
