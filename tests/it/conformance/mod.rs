@@ -7,7 +7,9 @@
 )]
 
 mod children;
+mod handles;
 mod payloads;
+mod recovery;
 mod replay;
 mod retries;
 mod steps;
