@@ -3,6 +3,7 @@
 mod cancel;
 mod children;
 mod events;
+mod handles;
 mod launch;
 mod messages;
 mod ownership;
@@ -16,6 +17,7 @@ mod shutdown;
 mod sleeps;
 mod steps;
 mod support;
+mod takeover;
 mod values;
 mod wakeups;
 mod workflows;
