@@ -294,7 +294,7 @@ fn transient(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
             matches!(
                 &*code,
-                "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300"
+                "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300"
             ) || code
                 .parse::<u32>()
                 .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
