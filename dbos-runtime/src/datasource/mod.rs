@@ -140,33 +140,28 @@ impl<DB: Backend> Datasource<DB> {
     }
 
     async fn holds(&self, execution: &Execution) -> sqlx::Result<bool> {
-        let (there, holds) = match self.inner.dialect {
-            Dialect::Postgres => (
-                "SELECT to_regclass($1)::text".to_owned(),
-                format!(
-                    "SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2",
-                    self.table("workflow_status")
-                ),
-            ),
-            Dialect::Sqlite => (
-                "SELECT name FROM sqlite_master WHERE name = $1".to_owned(),
-                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2"
-                    .to_owned(),
-            ),
-        };
         let mut connection = self.inner.pool.acquire().await?;
-        let table = [Bind::text(&self.table("workflow_status"))];
-        if DB::first(&mut connection, there, table.to_vec())
-            .await?
-            .is_none_or(|row| row[0].is_none())
-        {
+        if !self.has(&mut connection, "workflow_status").await? {
             return Ok(false);
         }
+        let status = self.table("workflow_status");
+        let sql = format!("SELECT workflow_uuid FROM {status} WHERE workflow_uuid = $1 AND owner_xid = $2");
         let row = vec![
             Bind::text(execution.fence.id.as_str()),
             Bind::text(execution.token().as_str()),
         ];
-        Ok(DB::first(&mut connection, holds, row).await?.is_some())
+        Ok(DB::first(&mut connection, sql, row).await?.is_some())
+    }
+
+    /// Whether a table of that name is there.
+    async fn has(&self, connection: &mut DB::Connection, table: &str) -> sqlx::Result<bool> {
+        let sql = match self.inner.dialect {
+            Dialect::Postgres => "SELECT to_regclass($1)::text",
+            Dialect::Sqlite => "SELECT name FROM sqlite_master WHERE name = $1",
+        };
+        let name = vec![Bind::text(&self.table(table))];
+        let row = DB::first(connection, sql.to_owned(), name).await?;
+        Ok(row.is_some_and(|row| row.into_iter().any(|name| name.is_some())))
     }
 
     /// A table's full name in this dialect.

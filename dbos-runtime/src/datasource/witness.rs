@@ -83,6 +83,9 @@ impl Witnesses {
 
 /// Makes the witness table, if it is not there.
 pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::Result<()> {
+    if is_migrated(datasource).await? {
+        return Ok(());
+    }
     let (outputs, versions) = (
         datasource.table("datasource_outputs"),
         datasource.table("dbos_datasource_migrations"),
@@ -123,6 +126,15 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::R
     transaction.commit().await?;
     drop(turn);
     Ok(())
+}
+
+/// Looked at first, because a role that may not create tables may not even try.
+async fn is_migrated<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::Result<bool> {
+    let mut connection = datasource.inner.pool.acquire().await?;
+    Ok(datasource.has(&mut connection, "datasource_outputs").await?
+        && datasource
+            .has(&mut connection, "dbos_datasource_migrations")
+            .await?)
 }
 
 /// The result of a step that was committed here, if it was.
