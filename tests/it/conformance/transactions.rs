@@ -6,7 +6,9 @@ use dbos_runtime::{Ctx as RuntimeCtx, Datasource, ErrorKind, IsolationLevel, Tra
 use harness::on_each_backend;
 use sqlx::AnyConnection;
 
-use super::ledger::{self, App, Fail, Parts, W, add, entries, has_table, kill, launch, process, steal, steps, unaware};
+use super::ledger::{
+    self, App, Fail, Parts, W, add, entries, has_table, kill, launch, process, steal, steps, unaware,
+};
 
 type Ctx = RuntimeCtx<App, Fail>;
 
@@ -36,7 +38,10 @@ async fn sells_out(ctx: Ctx) -> Result<String, Fail> {
             Err::<(), _>(Fail::SoldOut { left: 3 })
         })
         .await;
-    ctx.transaction(&ctx.state().db, "apologize", async move |tx| Ok(add(tx, "sorry").await?)).await?;
+    ctx.transaction(&ctx.state().db, "apologize", async move |tx| {
+        Ok(add(tx, "sorry").await?)
+    })
+    .await?;
     ctx.state().door.pass().await;
     sold.map(|()| String::new())
 }
@@ -299,14 +304,21 @@ on_each_backend! {
 async fn the_native_drivers_work_as_well() {
     let fresh = harness::fresh(harness::Backend::Sqlite).await;
     let db = Datasource::<sqlx::Sqlite>::connect(fresh.url()).await.unwrap();
-    sqlx::query("CREATE TABLE ledger (entry TEXT)").execute(db.pool()).await.unwrap();
-    let dbos = launch(harness::builder(&fresh), db, async |ctx: RuntimeCtx<Datasource<sqlx::Sqlite>, Fail>| {
-        let write = ctx.transaction(ctx.state(), "write", async move |tx| {
-            sqlx::query("INSERT INTO ledger VALUES ('x')").execute(tx).await?;
-            Ok("done".to_owned())
-        });
-        write.await
-    })
+    sqlx::query("CREATE TABLE ledger (entry TEXT)")
+        .execute(db.pool())
+        .await
+        .unwrap();
+    let dbos = launch(
+        harness::builder(&fresh),
+        db,
+        async |ctx: RuntimeCtx<Datasource<sqlx::Sqlite>, Fail>| {
+            let write = ctx.transaction(ctx.state(), "write", async move |tx| {
+                sqlx::query("INSERT INTO ledger VALUES ('x')").execute(tx).await?;
+                Ok("done".to_owned())
+            });
+            write.await
+        },
+    )
     .await;
     assert_eq!(dbos.start(W, ()).await.unwrap().result().await.unwrap(), "done");
     assert_eq!(ledger::entries(&fresh).await, ["x"]);
