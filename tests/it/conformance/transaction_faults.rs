@@ -293,7 +293,7 @@ async fn a_workflow_that_is_taken_over_while_its_body_runs_is_not_committed() {
                         }
                         Ok(())
                     });
-                    told.send(late.await.unwrap_err().kind()).unwrap();
+                    told.send(late.await.err().and_then(|error| error.kind())).unwrap();
                     Ok(String::new())
                 }
             },

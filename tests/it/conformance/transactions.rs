@@ -166,7 +166,7 @@ on_each_backend! {
                         app.run();
                         Ok(add(tx, &entry).await?)
                     });
-                    told.send(late.await.unwrap_err().kind()).unwrap();
+                    told.send(late.await.err().and_then(|error| error.kind())).unwrap();
                 }
                 Ok(String::new())
             }
