@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use dbos_runtime::{
-    Dbos, Error, ErrorKind, SendMessage, Start, Target, WorkflowHandle, WorkflowId, WorkflowInfo, WorkflowStatus,
+    Dbos, Error, ErrorKind, Start, Target, WorkflowHandle, WorkflowId, WorkflowInfo, WorkflowStatus,
 };
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::key::IdempotencyKey;
 use crate::layer::{Concurrent, Scope};
 use crate::principal::{IntoPrincipal, Principal};
-use crate::problem::{self, Problem, Seen};
-use crate::reply::{Sent, Started};
+use crate::problem::{self, Problem};
+use crate::reply::Started;
 use crate::scope::Keyed;
+use crate::seen::Seen;
 
 /// The attribute of a workflow that holds its owner's tenant.
 const TENANT: &str = "dbos.tenant";
@@ -118,81 +118,41 @@ impl DbosCtx {
     /// # Cancel safety
     ///
     /// Dropping it may or may not have started the workflow; the same request again tells.
-    pub fn start<W: Target>(
+    pub async fn start<W: Target>(
         &self,
         workflow: W,
         input: W::Input,
-    ) -> impl Future<Output = Result<Started<W::Output>, Problem>> + Send + use<W> {
-        let ctx = self.clone();
-        let name = workflow.name().to_owned();
-        let start = self.dbos().start(Erased(workflow), input);
-        async move {
-            let claim = format!("start!{}", ctx.sub_key.as_deref().unwrap_or_default());
-            let starting = async {
-                let id = ctx.keyed()?.map(|keyed| ctx.scope.settings.mapping.workflow_id(&name, keyed)).transpose()?;
-                let handle = ctx.configured(start, id).await.map_err(of_a_start)?;
-                ctx.found(handle).await
-            };
-            ctx.once(&claim, starting).await
-        }
-    }
-
-    /// Sends a message to a workflow. With an idempotency key in the request it arrives once, however often the
-    /// request comes. The topic is a name, or `None` for messages without one.
-    ///
-    /// # Errors
-    ///
-    /// 404 when there is no such workflow or it belongs to somebody else, 400 for a key that is missing or not valid,
-    /// 503 when the database is away, 500 for a second message to the same topic of the same workflow under one key
-    /// without a [`sub_key`](Self::sub_key).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it may or may not have sent the message.
-    pub fn send<'t, T: Serialize + ?Sized>(
-        &self,
-        to: &WorkflowId,
-        topic: impl Into<Option<&'t str>>,
-        message: &T,
-    ) -> impl Future<Output = Result<Sent, Problem>> + Send + use<'t, T> {
-        let ctx = self.clone();
-        let (to, topic) = (to.clone(), topic.into());
-        let message = self.dbos().send(&to, message);
-        let message = topic.map_or(message, |topic| message.topic(topic));
-        async move {
-            let mapping = ctx.scope.settings.mapping;
-            let keyed = ctx.keyed().map_err(|problem| problem.within(&ctx.seen))?;
-            let key = keyed.map(|keyed| mapping.message_key(topic.unwrap_or_default(), keyed)).transpose();
-            match key.map_err(|problem| problem.within(&ctx.seen))? {
-                Some(key) => {
-                    let claim = format!("send!{}!{key}::{to}", topic.unwrap_or_default());
-                    ctx.once(&claim, ctx.deliver(&to, message.idempotency_key(&key))).await
-                }
-                None => ctx.deliver(&to, message).await.map_err(|problem| problem.within(&ctx.seen)),
-            }
-        }
-    }
-
-    async fn deliver(&self, to: &WorkflowId, message: SendMessage) -> Result<Sent, Problem> {
-        self.look(to).await?;
-        let new = message.await?;
-        Ok(Sent::new(to.clone(), !new))
+    ) -> Result<Started<W::Output>, Problem> {
+        let claim = format!("start!{}", self.sub_key.as_deref().unwrap_or_default());
+        let starting = async {
+            let mapping = self.scope.settings.mapping;
+            let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
+            let start = self.dbos().start(Erased(workflow), input);
+            let handle = self.configured(start, id).await.map_err(of_a_start)?;
+            self.found(handle).await
+        };
+        self.once(&claim, starting).await
     }
 
     /// The facts of a workflow that the owner may know of.
     pub(crate) async fn look(&self, id: &WorkflowId) -> Result<WorkflowInfo, Problem> {
-        let info = self.dbos().info(id).await?;
+        let info = self.dbos().info(id.as_str()).await?;
         // A foreign workflow gets the answer of one that is not there, so that nobody finds out which ids exist.
-        if self.owns(&info) { Ok(info) } else { Err(Problem::of(problem::NOT_FOUND).about(id)) }
+        if self.owns(&info) {
+            Ok(info)
+        } else {
+            Err(Problem::of(problem::NOT_FOUND).named(ErrorKind::NonExistentWorkflow).about(id))
+        }
     }
 
     fn owns(&self, info: &WorkflowInfo) -> bool {
         let tenant = info.attributes.get(TENANT).and_then(Value::as_str);
-        self.system || (info.authenticated_user.as_deref() == self.owner.user() && tenant == self.owner.tenant())
+        self.system
+            || (info.authenticated_user.as_deref() == self.owner.user() && tenant == self.owner.tenant())
     }
 
     /// The request's key with what gives it its meaning; nothing when the request has none.
-    fn keyed(&self) -> Result<Option<Keyed<'_>>, Problem> {
+    pub(crate) fn keyed(&self) -> Result<Option<Keyed<'_>>, Problem> {
         match &self.key {
             Ok(Some(key)) => Ok(Some(Keyed { key, sub_key: self.sub_key.as_deref(), owner: &self.owner })),
             Ok(None) if self.key_required => Err(IdempotencyKey::missing()),
@@ -202,7 +162,11 @@ impl DbosCtx {
     }
 
     /// Does something once in a request. A second time is refused, unless the first one failed.
-    async fn once<T>(&self, claim: &str, doing: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    pub(crate) async fn once<T>(
+        &self,
+        claim: &str,
+        doing: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
         let done = if self.scope.claim(claim) {
             doing.await.inspect_err(|_| self.scope.release(claim))
         } else {
@@ -213,8 +177,8 @@ impl DbosCtx {
 
     fn configured<O>(&self, start: Start<O, Error>, id: Option<WorkflowId>) -> Start<O, Error> {
         let start = match id {
-            Some(id) if self.scope.settings.compare_inputs => start.id(id).same_input(),
-            Some(id) => start.id(id),
+            Some(id) if self.scope.settings.compare_inputs => start.id(id.as_str()).same_input(),
+            Some(id) => start.id(id.as_str()),
             None => start,
         };
         let start = match self.owner.user() {
@@ -228,13 +192,15 @@ impl DbosCtx {
     }
 
     /// What a start has led to, as an answer.
-    async fn found<O>(self: &DbosCtx, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
+    async fn found<O>(&self, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
         if handle.created() {
             return Ok(Started::new(self, handle, Some(WorkflowStatus::Pending)));
         }
         let info = handle.status().await?;
         if !self.owns(&info) {
-            return Err(Problem::of(problem::ID_CONFLICT).about(handle.id()));
+            return Err(Problem::of(problem::ID_CONFLICT)
+                .named(ErrorKind::ConflictingWorkflow)
+                .about(handle.id()));
         }
         let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
         if self.scope.settings.concurrent == Concurrent::Conflict && !ended {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::problem::{self, Problem, Seen};
+use crate::ids;
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 /// The IETF's header, and the one of the other DBOS SDKs.
 const HEADERS: [HeaderName; 2] =
@@ -38,8 +40,7 @@ const RULE: &str = "A key is 1 to 255 of A-Z, a-z, 0-9, '.', '_', '~', '-', and 
 /// assert!("order 1001".parse::<IdempotencyKey>().is_err());
 /// # Ok::<(), dbos_axum::Problem>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(Arc<str>);
 
 impl IdempotencyKey {
@@ -67,14 +68,16 @@ impl IdempotencyKey {
     }
 
     pub(crate) fn missing() -> Problem {
-        let detail = format!("Send the header {} with a value of your own for each operation. {RULE}", HEADERS[0]);
+        let detail =
+            format!("Send the header {} with a value of your own for each operation. {RULE}", HEADERS[0]);
         Problem::of(problem::KEY_MISSING).with_detail(detail).described()
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, Problem> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~-:".contains(byte);
         // Within a workflow's id the key stands between colons, and `::` separates a message's key from its address.
-        let colons = bytes.starts_with(b":") || bytes.ends_with(b":") || bytes.windows(2).any(|pair| pair == b"::");
+        let colons =
+            bytes.starts_with(b":") || bytes.ends_with(b":") || bytes.windows(2).any(|pair| pair == b"::");
         let fits = (1..=MOST_BYTES).contains(&bytes.len()) && bytes.iter().all(plain) && !colons;
         match str::from_utf8(bytes) {
             Ok(text) if fits => Ok(Self(text.into())),
@@ -100,11 +103,9 @@ impl FromStr for IdempotencyKey {
     }
 }
 
-impl TryFrom<String> for IdempotencyKey {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
+impl<'de> Deserialize<'de> for IdempotencyKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ids::from_text(deserializer)
     }
 }
 
@@ -138,6 +139,8 @@ mod tests {
 
     use super::*;
 
+    type Header = (&'static str, &'static [u8]);
+
     fn headers(values: &[(&'static str, &[u8])]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &[u8])| {
             (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
@@ -147,13 +150,16 @@ mod tests {
 
     #[test]
     fn both_headers_and_both_spellings_give_the_same_key() {
-        let cases: &[(&[(&str, &[u8])], Option<&str>)] = &[
+        let cases: &[(&[Header], Option<&str>)] = &[
             (&[], None),
             (&[("idempotency-key", b"order-1001")], Some("order-1001")),
             (&[("idempotency-key", b"\"order-1001\"")], Some("order-1001")),
             (&[("dbos-idempotency-key", b"order-1001")], Some("order-1001")),
             (&[("idempotency-key", b"\"a\""), ("dbos-idempotency-key", b"a")], Some("a")),
-            (&[("idempotency-key", b"8e03978e-40d5-43e8-bc93-6894a57f9324")], Some("8e03978e-40d5-43e8-bc93-6894a57f9324")),
+            (
+                &[("idempotency-key", b"8e03978e-40d5-43e8-bc93-6894a57f9324")],
+                Some("8e03978e-40d5-43e8-bc93-6894a57f9324"),
+            ),
             (&[("idempotency-key", b"shop:7:order")], Some("shop:7:order")),
             (&[("idempotency-key", b".._~-")], Some(".._~-")),
         ];
@@ -208,7 +214,9 @@ mod tests {
     #[test]
     fn the_longest_key_has_255_bytes_quotes_aside() {
         let (longest, longer) = ("k".repeat(255), "k".repeat(256));
-        for (text, good) in [(longest.clone(), true), (format!("\"{longest}\""), true), (format!("\"{longer}\""), false)] {
+        for (text, good) in
+            [(longest.clone(), true), (format!("\"{longest}\""), true), (format!("\"{longer}\""), false)]
+        {
             let key = IdempotencyKey::read(&headers(&[("idempotency-key", text.as_bytes())]));
             assert_eq!(key.is_ok(), good, "{} bytes", text.len());
         }
@@ -217,7 +225,7 @@ mod tests {
     #[test]
     fn headers_that_repeat_or_disagree_are_refused() {
         let (ours, theirs) = ("idempotency-key", "dbos-idempotency-key");
-        let cases: [&[(&str, &[u8])]; 4] = [
+        let cases: [&[Header]; 4] = [
             &[(ours, b"a"), (ours, b"a")],
             &[(ours, b"a"), (ours, b"b")],
             &[(theirs, b"a"), (theirs, b"a")],

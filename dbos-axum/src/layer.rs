@@ -39,7 +39,7 @@ const API: &str = "/dbos";
 /// }
 ///
 /// fn app(dbos: Dbos) -> Router {
-///     Router::new().route("/double", post(start)).layer(DbosLayer::new(dbos).idempotency(Scoped))
+///     Router::new().route("/double", post(start)).layer(DbosLayer::new(dbos).idempotency(Scoped::default()))
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -88,7 +88,9 @@ impl DbosLayer {
     pub fn idempotency(mut self, mapping: impl Into<KeyMapping>) -> Self {
         let mapping = mapping.into();
         if mapping.is_verbatim() {
-            tracing::warn!("idempotency keys are taken as workflow ids: clients are trusted not to use each other's");
+            tracing::warn!(
+                "idempotency keys are taken as workflow ids: clients are trusted not to use each other's"
+            );
         }
         self.settings().mapping = mapping;
         self

@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 
-use crate::problem::{self, Problem, Seen};
+use crate::problem::{self, Problem};
+use crate::seen::Seen;
 
 /// The caller of a request, as the application has authenticated them: a user of a tenant, with roles.
 ///

@@ -75,7 +75,13 @@ impl KeyMapping {
 
     /// The id of the workflow of that name.
     pub(crate) fn workflow_id(self, workflow: &str, keyed: Keyed<'_>) -> Result<WorkflowId, Problem> {
-        Ok(WorkflowId::parse(self.text(workflow, keyed)?)?)
+        let id = self.text(workflow, keyed)?;
+        if self.is_verbatim() && RESERVED.iter().any(|prefix| id.starts_with(prefix)) {
+            return Err(refused(
+                "A workflow's id must not begin with 'sched-', 'dbos', '_dbos', 'h1:' or 'wh:'.",
+            ));
+        }
+        Ok(WorkflowId::parse(id)?)
     }
 
     /// The key of a message on that topic.
@@ -90,13 +96,10 @@ impl KeyMapping {
             key.push_str(&segment(sub_key));
         }
         match self.0 {
+            Rule::Verbatim => Ok(key),
             // The scope comes last: every id of ours ends in 32 hex digits behind a colon, which the id of a child,
             // `{parent}-{n}`, never does.
             Rule::Scoped => Ok(format!("h1:{}:{key}:{}", segment(name), scope(keyed)?)),
-            Rule::Verbatim if RESERVED.iter().any(|prefix| key.starts_with(prefix)) => {
-                Err(refused("A key that is used as a workflow's id must not begin with 'sched-', 'dbos', '_dbos', 'h1:' or 'wh:'."))
-            }
-            Rule::Verbatim => Ok(key),
         }
     }
 }
@@ -114,7 +117,9 @@ fn scope(keyed: Keyed<'_>) -> Result<String, Problem> {
             }
         }
         None if keyed.key.as_str().len() < ANONYMOUS_BYTES => {
-            return Err(refused("Without authentication a key needs at least 32 characters. Use a random one, a UUID for example."));
+            return Err(refused(
+                "Without authentication a key needs at least 32 characters. Use a random one, a UUID for example.",
+            ));
         }
         None => hash.update(keyed.key.as_str()),
     }
@@ -179,7 +184,8 @@ mod tests {
         let (front, scope) = minted.rsplit_once(':').unwrap();
         assert_eq!(front, "h1:checkout:order-1001");
         assert!(scope.len() == 32 && scope.bytes().all(|byte| byte.is_ascii_hexdigit()), "{scope}");
-        let refund = id("checkout", "order-1001", Some("refund"), &Principal::new("ada@example.com")).unwrap();
+        let refund =
+            id("checkout", "order-1001", Some("refund"), &Principal::new("ada@example.com")).unwrap();
         assert_eq!(refund, format!("h1:checkout:order-1001!refund:{scope}"));
     }
 

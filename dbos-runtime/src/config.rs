@@ -47,16 +47,10 @@ impl Config {
         limits::application(&self.name)?;
         schema(&self.schema)?;
         if self.pool_size == 0 || self.pool_size > 1000 {
-            return Err(Error::invalid(format!(
-                "pool size {} is not between 1 and 1000",
-                self.pool_size
-            )));
+            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
         }
         if self.lanes == 0 || self.lanes > 16 {
-            return Err(Error::invalid(format!(
-                "{} journal lanes are not between 1 and 16",
-                self.lanes
-            )));
+            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
         }
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
@@ -95,19 +89,13 @@ fn configured(own: Option<&str>, variable: &str) -> Option<String> {
 /// The official default: a file in the working directory, named after the application.
 fn default_url(name: &str) -> String {
     let file = name.replace('-', "_");
-    let file = if file.starts_with(|c: char| c.is_ascii_digit()) {
-        format!("_{file}")
-    } else {
-        file
-    };
+    let file = if file.starts_with(|c: char| c.is_ascii_digit()) { format!("_{file}") } else { file };
     format!("sqlite:{file}.sqlite")
 }
 
 fn schema(name: &str) -> Result<()> {
     if name.len() > 63 {
-        return Err(Error::invalid(format!(
-            "schema name {name:?} is longer than 63 bytes"
-        )));
+        return Err(Error::invalid(format!("schema name {name:?} is longer than 63 bytes")));
     }
     limits::text("schema name", name)
 }
@@ -128,27 +116,12 @@ mod tests {
         assert!(good.check().is_ok());
         let good = || Config::new("shop".to_owned());
         let bad = [
-            Config {
-                name: "Shop".to_owned(),
-                ..good()
-            },
-            Config {
-                schema: String::new(),
-                ..good()
-            },
-            Config {
-                schema: "x".repeat(64),
-                ..good()
-            },
-            Config {
-                pool_size: 0,
-                ..good()
-            },
+            Config { name: "Shop".to_owned(), ..good() },
+            Config { schema: String::new(), ..good() },
+            Config { schema: "x".repeat(64), ..good() },
+            Config { pool_size: 0, ..good() },
             Config { lanes: 0, ..good() },
-            Config {
-                poll: Duration::ZERO,
-                ..good()
-            },
+            Config { poll: Duration::ZERO, ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

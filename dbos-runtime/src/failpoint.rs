@@ -17,6 +17,7 @@ macro_rules! boundaries {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub(crate) enum Boundary { $($variant,)* }
 
+        #[cfg(feature = "failpoints")]
         impl Boundary {
             pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -42,6 +43,8 @@ boundaries! {
     Claim => "claim",
     Recover => "recover",
     DeadLetter => "dead_letter",
+    Cancel => "cancel",
+    Register => "register",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.
@@ -82,32 +85,21 @@ mod armed {
             return;
         }
         let number = plan.passed.fetch_add(1, Ordering::SeqCst).to_string();
-        let name = format!(
-            "{}:{}",
-            boundary.name(),
-            if side == Side::Before { "before" } else { "after" }
-        );
+        let name = format!("{}:{}", boundary.name(), if side == Side::Before { "before" } else { "after" });
         if let Some(path) = &plan.log
             && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(path)
         {
             // A lost line makes the sweep shorter, which its own count of boundaries notices.
             let _ = writeln!(file, "{name}");
         }
-        if plan
-            .kill
-            .as_ref()
-            .is_some_and(|kill| *kill == number || *kill == name)
-        {
+        if plan.kill.as_ref().is_some_and(|kill| *kill == number || *kill == name) {
             die();
         }
     }
 
     /// SIGKILL, so that no destructor, buffer or handler runs.
     fn die() -> ! {
-        let _ = std::process::Command::new("kill")
-            .arg("-9")
-            .arg(std::process::id().to_string())
-            .status();
+        let _ = std::process::Command::new("kill").arg("-9").arg(std::process::id().to_string()).status();
         std::process::abort()
     }
 }

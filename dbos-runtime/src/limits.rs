@@ -25,9 +25,7 @@ pub(crate) fn name(field: &str, value: &str) -> Result<()> {
 /// An application's name: 3 to 256 of `a-z`, `0-9`, `-` and `_`, as every SDK demands.
 pub(crate) fn application(value: &str) -> Result<()> {
     let fits = (3..=256).contains(&value.len());
-    let plain = value
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    let plain = value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
     if fits && plain {
         return Ok(());
     }
@@ -39,10 +37,7 @@ pub(crate) fn application(value: &str) -> Result<()> {
 /// A wait: at most [`LONGEST`].
 pub(crate) fn duration(field: &str, value: Duration) -> Result<()> {
     if value > LONGEST {
-        return Err(Error::invalid(format!(
-            "{field} of {} s is longer than 100 years",
-            value.as_secs()
-        )));
+        return Err(Error::invalid(format!("{field} of {} s is longer than 100 years", value.as_secs())));
     }
     Ok(())
 }

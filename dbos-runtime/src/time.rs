@@ -24,10 +24,7 @@ impl Timestamp {
     /// This instant moved by a duration; stops at the end of time instead of wrapping.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long until this instant, seen from `now`; nothing when it has passed.
@@ -49,10 +46,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that reads the wall clock"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             started: Instant::now(),
@@ -62,8 +56,7 @@ impl Clock {
 
     /// Sets the clock to what the database said just now.
     pub(crate) fn anchor(&self, database: Timestamp) {
-        self.base
-            .store(database.0.saturating_sub(self.elapsed()), Ordering::Relaxed);
+        self.base.store(database.0.saturating_sub(self.elapsed()), Ordering::Relaxed);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -83,18 +76,12 @@ mod tests {
     fn an_instant_in_the_past_is_not_waited_for() {
         let now = Timestamp::from_millis(1_000);
         assert_eq!(Timestamp::from_millis(900).since(now), Duration::ZERO);
-        assert_eq!(
-            Timestamp::from_millis(1_500).since(now),
-            Duration::from_millis(500)
-        );
+        assert_eq!(Timestamp::from_millis(1_500).since(now), Duration::from_millis(500));
     }
 
     #[test]
     fn the_end_of_time_does_not_wrap() {
-        assert_eq!(
-            Timestamp::from_millis(5).after(Duration::MAX).as_millis(),
-            i64::MAX
-        );
+        assert_eq!(Timestamp::from_millis(5).after(Duration::MAX).as_millis(), i64::MAX);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What can go wrong, and what is said about it.
 
-use axum::extract::rejection::PathRejection;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -29,12 +28,6 @@ pub(crate) enum ShopError {
     NoSuchOrder(i64),
     #[error("There is no payment {0:?}.")]
     NoSuchPayment(String),
-    #[error("There is no such page.")]
-    NoSuchPage,
-    #[error("This page cannot be asked for in this way.")]
-    WrongMethod,
-    #[error("The address makes no sense. {0}")]
-    BadPath(#[from] PathRejection),
     #[error("The purchase goes on, but it took too long to wait for. Please try again.")]
     NoAnswerYet,
     #[error("The shop is closing. Please come again in a moment.")]
@@ -56,9 +49,7 @@ impl From<ShopError> for Problem {
     fn from(error: ShopError) -> Self {
         let status = match error {
             ShopError::SoldOut => StatusCode::CONFLICT,
-            ShopError::NoSuchOrder(_) | ShopError::NoSuchPayment(_) | ShopError::NoSuchPage => StatusCode::NOT_FOUND,
-            ShopError::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            ShopError::BadPath(_) => StatusCode::BAD_REQUEST,
+            ShopError::NoSuchOrder(_) | ShopError::NoSuchPayment(_) => StatusCode::NOT_FOUND,
             ShopError::NoAnswerYet => StatusCode::GATEWAY_TIMEOUT,
             ShopError::Closing => return come_again(error.to_string()),
             ShopError::Database(error) => return database(&error),

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,17 +39,17 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     log();
     // Before the launch: a second shop on the same port must not take up the work of the first.
     let listener = listen(&settings.addr).await?;
-    let (addr, database) = (listener.local_addr()?, settings.database());
+    let addr = listener.local_addr()?;
+    let welcome = welcome(&settings, addr);
     let state = AppState::open(settings).await?;
-    println!("listening on http://{addr}");
-    println!("{}", welcome(&addr.to_string(), &database));
+    println!("listening on http://{addr}\n\n{welcome}");
     let dbos = state.dbos.clone();
-    dbos_axum::serve(listener, app(state), dbos).drain(DRAIN).await?;
+    dbos_axum::serve(listener, app(state), dbos).until(dbos_axum::terminated()).drain(DRAIN).await?;
     Ok(())
 }
 
 fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx_core=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }
 
@@ -57,20 +58,22 @@ async fn listen(addr: &str) -> Result<TcpListener, String> {
 }
 
 /// What to do now.
-fn welcome(addr: &str, database: &str) -> String {
-    format!(
-        "
-Open it in a browser, or buy a widget from here:
+fn welcome(settings: &Settings, addr: SocketAddr) -> String {
+    let database = settings.database();
+    let mut text = format!(
+        "\
+Products, orders and workflows are in {database}.
+Open the page in a browser, or buy a widget from here:
 
   curl -X POST http://{addr}/checkout/my-first-widget
   curl -X POST http://{addr}/payment_webhook/my-first-widget/paid
   curl http://{addr}/orders
-
-Crash it on the way, and start it again:
-
-  curl -X POST http://{addr}/crash_application
-
-Products, orders and workflows are in {database}.
 "
-    )
+    );
+    if settings.crash {
+        text += &format!(
+            "\nCrash it on the way, and start it again:\n\n  curl -X POST http://{addr}/crash_application\n"
+        );
+    }
+    text
 }

@@ -104,13 +104,16 @@ impl Settings {
 
     /// The database as it may be shown: without its password.
     pub fn database(&self) -> String {
-        let Ok(options) = AnyConnectOptions::from_str(&self.database_url) else {
-            return "of DBOS_DATABASE_URL".to_owned();
+        let unknown = || "of DBOS_DATABASE_URL".to_owned();
+        let Ok(AnyConnectOptions { database_url: mut url, .. }) =
+            AnyConnectOptions::from_str(&self.database_url)
+        else {
+            return unknown();
         };
-        let mut url = options.database_url;
-        // Refused for a file, which has no password.
-        let _ = url.set_password(None);
-        url.into()
+        match url.scheme() {
+            "sqlite" => url.into(),
+            _ => url.set_password(None).map_or_else(|()| unknown(), |()| url.into()),
+        }
     }
 }
 

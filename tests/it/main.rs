@@ -1,4 +1,7 @@
 //! The integration suite: one binary of many modules.
 
 mod conformance;
+mod crash;
 mod schema_parity;
+mod tidy;
+mod widget_store;

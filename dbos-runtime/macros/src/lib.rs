@@ -18,7 +18,5 @@ mod workflow;
 /// the application's version, so formatting and comments do not change it.
 #[proc_macro_attribute]
 pub fn workflow(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    workflow::expand(attribute.into(), item.into())
-        .unwrap_or_else(|error| error.to_compile_error())
-        .into()
+    workflow::expand(attribute.into(), item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

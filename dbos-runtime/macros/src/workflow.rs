@@ -17,14 +17,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<T
 
     let visibility = &function.vis;
     let ident = &function.sig.ident;
-    let attributes = function
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("doc"));
-    let others = function
-        .attrs
-        .iter()
-        .filter(|attribute| !attribute.path().is_ident("doc"));
+    let attributes = function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+    let others = function.attrs.iter().filter(|attribute| !attribute.path().is_ident("doc"));
     let (context_pattern, context_type) = (&context.0, &context.1);
     let (input_pattern, input_type) = match input {
         Some(input) => argument(Some(input), &function)?,
@@ -116,11 +110,7 @@ fn argument(argument: Option<&FnArg>, function: &ItemFn) -> syn::Result<(TokenSt
 fn fingerprint(item: TokenStream) -> String {
     let mut hash = Sha256::new();
     feed(item, &mut hash);
-    hash.finalize()
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn feed(tokens: TokenStream, hash: &mut Sha256) {
@@ -149,11 +139,9 @@ fn feed(tokens: TokenStream, hash: &mut Sha256) {
 
 fn is_doc(token: &TokenTree) -> bool {
     match token {
-        TokenTree::Group(group) => group
-            .stream()
-            .into_iter()
-            .next()
-            .is_some_and(|first| first.to_string() == "doc"),
+        TokenTree::Group(group) => {
+            group.stream().into_iter().next().is_some_and(|first| first.to_string() == "doc")
+        }
         _ => false,
     }
 }
@@ -173,10 +161,7 @@ mod tests {
             "/// Docs.\n async fn a( ctx : Ctx )\n -> Result<(), E> {\n // why\n ctx.step(\"x\")\n.await }",
         );
         assert_eq!(plain, dressed);
-        assert_ne!(
-            plain,
-            hash_of("async fn a(ctx: Ctx) -> Result<(), E> { ctx.step(\"y\").await }")
-        );
+        assert_ne!(plain, hash_of("async fn a(ctx: Ctx) -> Result<(), E> { ctx.step(\"y\").await }"));
     }
 
     #[test]
@@ -185,20 +170,12 @@ mod tests {
             ("fn a(ctx: Ctx) -> Result<(), E> { Ok(()) }", "async fn"),
             ("async fn a() -> Result<(), E> { Ok(()) }", "a context"),
             ("async fn a(self) -> Result<(), E> { Ok(()) }", "free function"),
-            (
-                "async fn a(c: Ctx, b: u8, d: u8) -> Result<(), E> { Ok(()) }",
-                "at most one input",
-            ),
-            (
-                "async fn a<T>(c: Ctx, b: T) -> Result<(), E> { Ok(()) }",
-                "generic",
-            ),
+            ("async fn a(c: Ctx, b: u8, d: u8) -> Result<(), E> { Ok(()) }", "at most one input"),
+            ("async fn a<T>(c: Ctx, b: T) -> Result<(), E> { Ok(()) }", "generic"),
             ("async fn a(c: Ctx) {}", "returns a `Result`"),
         ];
         for (code, reason) in cases {
-            let error = expand(TokenStream::new(), code.parse().unwrap())
-                .unwrap_err()
-                .to_string();
+            let error = expand(TokenStream::new(), code.parse().unwrap()).unwrap_err().to_string();
             assert!(error.contains(reason), "{code}: {error}");
         }
     }

@@ -86,14 +86,11 @@ const ACQUIRE: Duration = Duration::from_secs(10);
 /// A query with its values bound.
 macro_rules! bound {
     ($sql:ident, $binds:ident) => {
-        $binds.into_iter().fold(
-            sqlx::query::<Self>(AssertSqlSafe($sql)),
-            |query, bind| match bind {
-                Bind::Text(text) => query.bind(text),
-                Bind::Int(number) => query.bind(number),
-                Bind::Big(number) => query.bind(number),
-            },
-        )
+        $binds.into_iter().fold(sqlx::query::<Self>(AssertSqlSafe($sql)), |query, bind| match bind {
+            Bind::Text(text) => query.bind(text),
+            Bind::Int(number) => query.bind(number),
+            Bind::Big(number) => query.bind(number),
+        })
     };
 }
 
@@ -129,10 +126,7 @@ macro_rules! door {
                 let Some(row) = query.fetch_optional(connection).await? else {
                     return Ok(None);
                 };
-                (0..row.len())
-                    .map(|column| row.try_get(column))
-                    .collect::<sqlx::Result<_>>()
-                    .map(Some)
+                (0..row.len()).map(|column| row.try_get(column)).collect::<sqlx::Result<_>>().map(Some)
             })
         }
     };
@@ -142,14 +136,8 @@ macro_rules! door {
 impl Backend for sqlx::Postgres {
     fn open(url: &str) -> BoxFuture<'_, Result<Pool<Self>>> {
         Box::pin(async move {
-            let options = sqlx::postgres::PgPoolOptions::new()
-                .max_connections(POOL)
-                .acquire_timeout(ACQUIRE);
-            options
-                .test_before_acquire(false)
-                .connect(url)
-                .await
-                .map_err(|error| cannot_open(&error))
+            let options = sqlx::postgres::PgPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
+            options.test_before_acquire(false).connect(url).await.map_err(|error| cannot_open(&error))
         })
     }
 
@@ -169,13 +157,9 @@ impl Backend for sqlx::Sqlite {
     fn open(url: &str) -> BoxFuture<'_, Result<Pool<Self>>> {
         Box::pin(async move {
             let connect = crate::store::sqlite::connect_options(url)?;
-            let options = sqlx::sqlite::SqlitePoolOptions::new()
-                .max_connections(POOL)
-                .acquire_timeout(ACQUIRE);
-            options
-                .connect_with(connect)
-                .await
-                .map_err(|error| cannot_open(&error))
+            let options =
+                sqlx::sqlite::SqlitePoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
+            options.connect_with(connect).await.map_err(|error| cannot_open(&error))
         })
     }
 
@@ -203,9 +187,7 @@ impl Backend for sqlx::Any {
             } else {
                 url
             };
-            let options = sqlx::any::AnyPoolOptions::new()
-                .max_connections(POOL)
-                .acquire_timeout(ACQUIRE);
+            let options = sqlx::any::AnyPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
             options.connect(url).await.map_err(|error| cannot_open(&error))
         })
     }
@@ -214,9 +196,7 @@ impl Backend for sqlx::Any {
         match pool.connect_options().database_url.scheme() {
             "postgres" | "postgresql" => Ok(Dialect::Postgres),
             "sqlite" => Ok(Dialect::Sqlite),
-            other => Err(Error::invalid(format!(
-                "a datasource cannot be a {other:?} database"
-            ))),
+            other => Err(Error::invalid(format!("a datasource cannot be a {other:?} database"))),
         }
     }
 
@@ -236,8 +216,5 @@ impl Backend for sqlx::Any {
 }
 
 fn cannot_open(error: &sqlx::Error) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        format!("the datasource cannot be opened: {error}"),
-    )
+    Error::new(ErrorKind::Unavailable, format!("the datasource cannot be opened: {error}"))
 }

@@ -74,11 +74,7 @@ impl<S, E: DurableError> Ctx<S, E> {
                 Prepared::Recorded(row) => Ok(Begun::Recorded(answer(&row, &execution)?)),
                 Prepared::Run(plan) => {
                     let open = plan.begin().await.map_err(Error::from)?;
-                    Ok(Begun::Fresh(OpenTransaction {
-                        plan,
-                        open,
-                        types: PhantomData,
-                    }))
+                    Ok(Begun::Fresh(OpenTransaction { plan, open, types: PhantomData }))
                 }
             }
         })
@@ -131,8 +127,6 @@ impl<DB: Backend, T, E> DerefMut for OpenTransaction<DB, T, E> {
 
 impl<DB: Backend, T, E> fmt::Debug for OpenTransaction<DB, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenTransaction")
-            .field("step", &self.plan.row().name)
-            .finish_non_exhaustive()
+        f.debug_struct("OpenTransaction").field("step", &self.plan.row().name).finish_non_exhaustive()
     }
 }

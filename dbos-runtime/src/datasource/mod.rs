@@ -46,17 +46,13 @@ struct Inner<DB: Backend> {
 
 impl<DB: Backend> Clone for Datasource<DB> {
     fn clone(&self) -> Self {
-        Self {
-            inner: Arc::clone(&self.inner),
-        }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<DB: Backend> fmt::Debug for Datasource<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datasource")
-            .field("dialect", &self.inner.dialect)
-            .finish_non_exhaustive()
+        f.debug_struct("Datasource").field("dialect", &self.inner.dialect).finish_non_exhaustive()
     }
 }
 
@@ -79,16 +75,8 @@ impl<DB: Backend> Datasource<DB> {
     pub fn from_pool(pool: Pool<DB>) -> Result<Self> {
         let dialect = DB::dialect(&pool)?;
         let writer = DB::file(&pool).map(|file| Writer::of(&file));
-        let inner = Inner {
-            pool,
-            dialect,
-            schema: "dbos".to_owned(),
-            writer,
-            home: Mutex::default(),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { pool, dialect, schema: "dbos".to_owned(), writer, home: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` unless said.
@@ -101,9 +89,7 @@ impl<DB: Backend> Datasource<DB> {
             writer: self.inner.writer.clone(),
             home: Mutex::default(),
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// The pool, for reads and for writes outside of workflows.
@@ -146,10 +132,7 @@ impl<DB: Backend> Datasource<DB> {
         }
         let status = self.table("workflow_status");
         let sql = format!("SELECT workflow_uuid FROM {status} WHERE workflow_uuid = $1 AND owner_xid = $2");
-        let row = vec![
-            Bind::text(execution.fence.id.as_str()),
-            Bind::text(execution.token().as_str()),
-        ];
+        let row = vec![Bind::text(execution.fence.id.as_str()), Bind::text(execution.token().as_str())];
         Ok(DB::first(&mut connection, sql, row).await?.is_some())
     }
 

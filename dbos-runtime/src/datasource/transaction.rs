@@ -52,10 +52,7 @@ pub struct TransactionOptions {
 impl TransactionOptions {
     /// A transaction step of that name.
     pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            isolation: IsolationLevel::default(),
-        }
+        Self { name: name.to_owned(), isolation: IsolationLevel::default() }
     }
 
     /// How much it may see of others.
@@ -130,9 +127,7 @@ impl<S, E: DurableError> Ctx<S, E> {
         let options = options.into();
         let claimed = limits::name("step name", &options.name).and_then(|()| self.execution.claim(1));
         let execution = Arc::clone(&self.execution);
-        Placed::new(&self.execution, async move {
-            run(execution, claimed?, datasource, options, body).await
-        })
+        Placed::new(&self.execution, async move { run(execution, claimed?, datasource, options, body).await })
     }
 }
 
@@ -145,18 +140,13 @@ pub struct Placed<F> {
 
 impl<F> Placed<F> {
     pub(super) fn new(execution: &Arc<Execution>, future: F) -> Self {
-        Self {
-            execution: Arc::clone(execution),
-            future: Box::pin(future),
-        }
+        Self { execution: Arc::clone(execution), future: Box::pin(future) }
     }
 }
 
 impl<F> std::fmt::Debug for Placed<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Placed")
-            .field("workflow_id", &self.execution.fence.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Placed").field("workflow_id", &self.execution.fence.id).finish_non_exhaustive()
     }
 }
 
@@ -213,11 +203,7 @@ where
         };
         // Built inside the scope, so that code before the body's first await counts as the body too.
         let running = async { body(&mut open.transaction).await };
-        let running = Scoped::new(
-            execution.serial,
-            Place::Step,
-            AssertUnwindSafe(running).catch_unwind(),
-        );
+        let running = Scoped::new(execution.serial, Place::Transaction, AssertUnwindSafe(running).catch_unwind());
         let result = running.await.unwrap_or_else(|panic| {
             Err(payload::panicked(&*panic, &format!("transaction {:?}", plan.options.name)).into())
         });
@@ -247,9 +233,7 @@ where
         return answer(&row, &execution);
     }
     execution.live()?;
-    execution
-        .record(vec![plan.row().with_error(payload::encode_error(&failure))])
-        .await?;
+    execution.record(vec![plan.row().with_error(payload::encode_error(&failure))]).await?;
     Err(failure)
 }
 
@@ -292,12 +276,8 @@ fn curable<'e, E: std::error::Error + 'static>(error: &'e E) -> Option<&'e sqlx:
 fn transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            matches!(
-                &*code,
-                "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300"
-            ) || code
-                .parse::<u32>()
-                .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
+            matches!(&*code, "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300")
+                || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
         }),
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
@@ -389,10 +369,8 @@ impl<DB: Backend> Plan<DB> {
             let found = execution.reread(number).await?;
             return Ok(look(found.as_ref(), &execution.fence.id, number, &self.options.name)?.cloned());
         }
-        let found = patiently(execution, || {
-            witness::find(&self.datasource, &execution.fence, number)
-        })
-        .await?;
+        let found =
+            patiently(execution, || witness::find(&self.datasource, &execution.fence, number)).await?;
         let Some(output) = found else { return Ok(None) };
         let row = self.row().with_output(output);
         execution.record(vec![row.clone()]).await?;
@@ -400,12 +378,7 @@ impl<DB: Backend> Plan<DB> {
     }
 
     pub(super) fn row(&self) -> StepRow {
-        StepRow::marker(
-            self.number,
-            self.options.name.clone(),
-            self.started,
-            self.execution.now(),
-        )
+        StepRow::marker(self.number, self.options.name.clone(), self.started, self.execution.now())
     }
 
     pub(super) fn execution(&self) -> &Arc<Execution> {
@@ -419,10 +392,7 @@ impl<DB: Backend> Plan<DB> {
         let begun = self.execution.shared.tasks.workflows.spawn(async move {
             let turn = datasource.turn().await;
             let transaction = DB::begin(datasource.inner.pool.clone(), statement).await?;
-            Ok(Open {
-                transaction,
-                _turn: turn,
-            })
+            Ok(Open { transaction, _turn: turn })
         });
         begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
@@ -453,15 +423,8 @@ async fn commit_at_home<DB: Backend>(
     row: &StepRow,
 ) -> Result<Finished, Failed> {
     let mut open = open;
-    let (status, steps) = (
-        datasource.table("workflow_status"),
-        datasource.table("operation_outputs"),
-    );
-    let lock = if datasource.inner.dialect == Dialect::Postgres {
-        "FOR NO KEY UPDATE"
-    } else {
-        ""
-    };
+    let (status, steps) = (datasource.table("workflow_status"), datasource.table("operation_outputs"));
+    let lock = if datasource.inner.dialect == Dialect::Postgres { "FOR NO KEY UPDATE" } else { "" };
     let sql = format!(
         "INSERT INTO {steps} (workflow_uuid, function_id, function_name, output, started_at_epoch_ms, \
          completed_at_epoch_ms, serialization, application_name) \
@@ -481,11 +444,7 @@ async fn commit_at_home<DB: Backend>(
         Bind::text(&execution.shared.identity.application),
     ];
     failpoint::pass(Boundary::Transaction, Side::Before);
-    if DB::execute(&mut open.transaction, sql, binds)
-        .await
-        .map_err(Failed::Sql)?
-        == 1
-    {
+    if DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)? == 1 {
         open.commit().await.map_err(Failed::Sql)?;
         failpoint::pass(Boundary::Transaction, Side::After);
         return Ok(Finished::Committed);
@@ -500,9 +459,6 @@ async fn already(execution: &Arc<Execution>, row: &StepRow) -> Result<Finished, 
     let found = execution.reread(row.number).await.map_err(Failed::Runtime)?;
     let found = look(found.as_ref(), &execution.fence.id, row.number, &row.name).map_err(Failed::Runtime)?;
     found.cloned().map(Finished::Recorded).ok_or_else(|| {
-        Failed::Runtime(Error::new(
-            ErrorKind::Database,
-            "a transaction step could not be recorded",
-        ))
+        Failed::Runtime(Error::new(ErrorKind::Database, "a transaction step could not be recorded"))
     })
 }

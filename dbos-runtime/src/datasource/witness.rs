@@ -46,12 +46,7 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
             let turn = self.turn().await;
             let begin = super::TransactionOptions::named("clean").begin(self.inner.dialect);
             let mut transaction = DB::begin(self.inner.pool.clone(), begin).await?;
-            DB::execute(
-                &mut transaction,
-                sql,
-                vec![Bind::text(execution.fence.id.as_str())],
-            )
-            .await?;
+            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())]).await?;
             // A new owner may still need the witnesses. The rows are locked now, so it cannot use them meanwhile.
             execution.still_owner().await?;
             transaction.commit().await?;
@@ -86,21 +81,15 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::R
     if is_migrated(datasource).await? {
         return Ok(());
     }
-    let (outputs, versions) = (
-        datasource.table("datasource_outputs"),
-        datasource.table("dbos_datasource_migrations"),
-    );
+    let (outputs, versions) =
+        (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
     let (begin, schema, now) = match datasource.inner.dialect {
         Dialect::Postgres => (
             "BEGIN",
             Some(datasource.inner.schema.replace('"', "\"\"")),
             "(EXTRACT(epoch FROM now()) * 1000)::bigint",
         ),
-        Dialect::Sqlite => (
-            "BEGIN IMMEDIATE",
-            None,
-            "(CAST(unixepoch('subsec') * 1000 AS INTEGER))",
-        ),
+        Dialect::Sqlite => ("BEGIN IMMEDIATE", None, "(CAST(unixepoch('subsec') * 1000 AS INTEGER))"),
     };
     let mut statements = Vec::new();
     if let Some(schema) = schema {
@@ -112,9 +101,7 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::R
         "CREATE TABLE IF NOT EXISTS {outputs} (workflow_id TEXT NOT NULL, step_id INT4 NOT NULL, output TEXT, error TEXT, \
          serialization TEXT, created_at BIGINT NOT NULL DEFAULT {now}, PRIMARY KEY (workflow_id, step_id))"
     ));
-    statements.push(format!(
-        "CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY)"
-    ));
+    statements.push(format!("CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY)"));
     statements.push(format!(
         "INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"
     ));
@@ -132,9 +119,7 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::R
 async fn is_migrated<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::Result<bool> {
     let mut connection = datasource.inner.pool.acquire().await?;
     Ok(datasource.has(&mut connection, "datasource_outputs").await?
-        && datasource
-            .has(&mut connection, "dbos_datasource_migrations")
-            .await?)
+        && datasource.has(&mut connection, "dbos_datasource_migrations").await?)
 }
 
 /// The result of a step that was committed here, if it was.
@@ -148,15 +133,8 @@ pub(super) async fn find<DB: Backend>(
         datasource.table("datasource_outputs")
     );
     let mut connection = datasource.inner.pool.acquire().await?;
-    let row = DB::first(
-        &mut connection,
-        sql,
-        vec![Bind::text(fence.id.as_str()), Bind::Int(number)],
-    )
-    .await?;
-    Ok(row
-        .and_then(|row| row.into_iter().next())
-        .map(|output| output.unwrap_or_else(|| "null".to_owned())))
+    let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await?;
+    Ok(row.and_then(|row| row.into_iter().next()).map(|output| output.unwrap_or_else(|| "null".to_owned())))
 }
 
 /// The application's rows and the witness in one commit.
@@ -181,23 +159,13 @@ pub(super) async fn commit<DB: Backend>(
         Bind::Text(row.serialization.clone()),
     ];
     failpoint::pass(Boundary::Witness, Side::Before);
-    let inserted = DB::execute(&mut open.transaction, sql, binds)
-        .await
-        .map_err(Failed::Sql)?;
+    let inserted = DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)?;
     execution.still_owner().await.map_err(Failed::Runtime)?;
     if inserted == 0 {
         open.rollback().await;
-        let found = find(datasource, &execution.fence, row.number)
-            .await
-            .map_err(Failed::Sql)?;
-        let recorded = StepRow {
-            output: found,
-            ..row.clone()
-        };
-        execution
-            .record(vec![recorded.clone()])
-            .await
-            .map_err(Failed::Runtime)?;
+        let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Sql)?;
+        let recorded = StepRow { output: found, ..row.clone() };
+        execution.record(vec![recorded.clone()]).await.map_err(Failed::Runtime)?;
         return Ok(Finished::Recorded(recorded));
     }
     open.commit().await.map_err(Failed::Sql)?;

@@ -24,20 +24,12 @@ pub struct Builder<S> {
 
 impl Builder<()> {
     pub(crate) fn new(name: &str) -> Self {
-        Self {
-            config: Config::new(name.to_owned()),
-            state: Arc::new(()),
-            registry: Ok(Registry::default()),
-        }
+        Self { config: Config::new(name.to_owned()), state: Arc::new(()), registry: Ok(Registry::default()) }
     }
 
     /// The application's state, which every workflow's context carries. Set it before registering workflows.
     pub fn state<S: Send + Sync + 'static>(self, state: S) -> Builder<S> {
-        Builder {
-            config: self.config,
-            state: Arc::new(state),
-            registry: self.registry,
-        }
+        Builder { config: self.config, state: Arc::new(state), registry: self.registry }
     }
 }
 
@@ -113,10 +105,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
     }
 
     /// Registers a workflow that `#[workflow]` made, under its function's name.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a workflow is a unit that reads as its function"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a workflow is a unit that reads as its function")]
     pub fn register<W>(mut self, workflow: W) -> Self
     where
         W: Workflow<State = S>,
@@ -166,8 +155,6 @@ impl<S: Send + Sync + 'static> Builder<S> {
 
 impl<S> fmt::Debug for Builder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("name", &self.config.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Builder").field("name", &self.config.name).finish_non_exhaustive()
     }
 }

@@ -26,11 +26,7 @@ pub struct Ctx<S = (), E = Error> {
 
 impl<S, E> Ctx<S, E> {
     pub(crate) fn new(execution: Arc<Execution>, state: Arc<S>) -> Self {
-        Self {
-            execution,
-            state,
-            error: PhantomData,
-        }
+        Self { execution, state, error: PhantomData }
     }
 
     /// The application's state.
@@ -62,19 +58,13 @@ impl<S, E> Ctx<S, E> {
 
 impl<S, E> Clone for Ctx<S, E> {
     fn clone(&self) -> Self {
-        Self {
-            execution: Arc::clone(&self.execution),
-            state: Arc::clone(&self.state),
-            error: PhantomData,
-        }
+        Self { execution: Arc::clone(&self.execution), state: Arc::clone(&self.state), error: PhantomData }
     }
 }
 
 impl<S, E> fmt::Debug for Ctx<S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ctx")
-            .field("workflow_id", self.workflow_id())
-            .finish_non_exhaustive()
+        f.debug_struct("Ctx").field("workflow_id", self.workflow_id()).finish_non_exhaustive()
     }
 }
 

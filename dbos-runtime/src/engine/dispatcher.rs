@@ -55,10 +55,7 @@ async fn look(shared: &Arc<Shared>, names: &[String]) {
         for workflow in claimed {
             let shared_too = Arc::clone(shared);
             let token = token.clone();
-            shared
-                .tasks
-                .workflows
-                .spawn(async move { admit(shared_too, workflow, token).await });
+            shared.tasks.workflows.spawn(async move { admit(shared_too, workflow, token).await });
         }
         if !full {
             return;
@@ -68,22 +65,16 @@ async fn look(shared: &Arc<Shared>, names: &[String]) {
 
 /// Runs a claimed workflow; parks one that was tried too often, and ends one whose input cannot be read.
 async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerToken) {
-    let fence = Fence {
-        id: WorkflowId::trusted(workflow.id.as_str()),
-        token,
-    };
-    if shared
-        .config
-        .max_recovery_attempts
-        .is_some_and(|most| workflow.attempts > most.saturating_add(1))
-    {
+    let fence = Fence { id: WorkflowId::trusted(workflow.id.as_str()), token };
+    if shared.config.max_recovery_attempts.is_some_and(|most| workflow.attempts > most.saturating_add(1)) {
         return park(&shared, &fence, workflow.attempts).await;
     }
     let body = match readable(&shared, &workflow) {
         Ok(body) => body,
         Err(error) => return end(&shared, fence, &error).await,
     };
-    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, None, workflow.history);
+    let caller = (workflow.user, workflow.roles);
+    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, caller, workflow.history);
     shared.running.add(&execution);
     run::drive(execution, body, workflow.input.unwrap_or_else(|| "{}".to_owned())).await;
 }
@@ -104,12 +95,5 @@ async fn park(shared: &Shared, fence: &Fence, attempts: i64) {
 async fn end(shared: &Shared, fence: Fence, error: &Error) {
     tracing::error!(workflow.id = %fence.id, %error, error_kind = ?ErrorKind::Serialization, "a claimed workflow cannot be run");
     let error = Some(payload::encode_error(error));
-    shared
-        .journal
-        .write(Write::Outcome(Outcome {
-            fence,
-            output: None,
-            error,
-        }))
-        .await;
+    shared.journal.write(Write::Outcome(Outcome { fence, output: None, error })).await;
 }

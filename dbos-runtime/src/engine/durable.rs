@@ -51,24 +51,15 @@ impl<'a, O: Default, T, E> Durable<'a, O, T, E> {
             Err(error) => State::Refused(error),
             Ok(number) => {
                 let execution = Arc::clone(execution);
-                State::Built(
-                    O::default(),
-                    Box::new(move |options| Box::pin(run(execution, number, options))),
-                )
+                State::Built(O::default(), Box::new(move |options| Box::pin(run(execution, number, options))))
             }
         };
-        Self {
-            execution: Arc::clone(execution),
-            state,
-        }
+        Self { execution: Arc::clone(execution), state }
     }
 
     /// A call that is refused when it is awaited, and takes no number.
     pub(crate) fn refused(execution: &Arc<Execution>, error: Error) -> Self {
-        Self {
-            execution: Arc::clone(execution),
-            state: State::Refused(error),
-        }
+        Self { execution: Arc::clone(execution), state: State::Refused(error) }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut O)) -> Self {
@@ -105,8 +96,6 @@ impl<O: Unpin, T, E: From<Error>> Future for Durable<'_, O, T, E> {
 
 impl<O, T, E> fmt::Debug for Durable<'_, O, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Durable")
-            .field("workflow_id", &self.execution.fence.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Durable").field("workflow_id", &self.execution.fence.id).finish_non_exhaustive()
     }
 }

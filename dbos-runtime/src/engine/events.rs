@@ -35,9 +35,7 @@ pub struct GetEventOptions {
 
 impl Default for GetEventOptions {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(60),
-        }
+        Self { timeout: Duration::from_secs(60) }
     }
 }
 
@@ -60,12 +58,8 @@ impl<S, E: DurableError> Ctx<S, E> {
     /// }
     /// ```
     pub fn set_event<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Durable<'static, (), (), E> {
-        let event = limits::text("event key", key).and_then(|()| {
-            Ok(NewEvent {
-                key: key.to_owned(),
-                value: payload::encode(value)?,
-            })
-        });
+        let event = limits::text("event key", key)
+            .and_then(|()| Ok(NewEvent { key: key.to_owned(), value: payload::encode(value)? }));
         match event {
             Err(error) => Durable::refused(&self.execution, error),
             Ok(event) => Durable::build(&self.execution, 1, move |execution, number, ()| async move {
@@ -86,16 +80,12 @@ impl<S, E: DurableError> Ctx<S, E> {
             return Durable::refused(&self.execution, error);
         }
         let (from, key) = (from.clone(), key.to_owned());
-        Durable::build(
-            &self.execution,
-            2,
-            move |execution, number, options: GetEventOptions| async move {
-                limits::duration("the time limit", options.timeout)?;
-                let stored = get(&execution, number, &from, &key, options.timeout).await?;
-                payload::readable(stored.serialization.as_deref())?;
-                Ok(payload::decode(&stored.value)?)
-            },
-        )
+        Durable::build(&self.execution, 2, move |execution, number, options: GetEventOptions| async move {
+            limits::duration("the time limit", options.timeout)?;
+            let stored = get(&execution, number, &from, &key, options.timeout).await?;
+            payload::readable(stored.serialization.as_deref())?;
+            Ok(payload::decode(&stored.value)?)
+        })
     }
 
     /// Reads all events that a workflow has published so far, and records what was read.
@@ -110,9 +100,7 @@ impl<S, E: DurableError> Ctx<S, E> {
             let started = execution.now();
             let events = all(&execution.shared, &from).await?;
             let row = StepRow::marker(number, GET_ALL, started, execution.now());
-            execution
-                .record(vec![row.with_output(payload::encode(&events)?)])
-                .await?;
+            execution.record(vec![row.with_output(payload::encode(&events)?)]).await?;
             Ok(events)
         })
     }
@@ -125,9 +113,7 @@ async fn set(execution: &Arc<Execution>, number: i32, event: NewEvent) -> Result
     }
     execution.live()?;
     let now = execution.now();
-    execution
-        .record_effect(StepRow::marker(number, SET, now, now), vec![event], Vec::new())
-        .await
+    execution.record_effect(StepRow::marker(number, SET, now, now), vec![event], Vec::new()).await
 }
 
 async fn get(
@@ -140,10 +126,7 @@ async fn get(
     let recorded = execution.recorded(number);
     if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, GET)? {
         let value = row.output.clone().unwrap_or_else(|| "null".to_owned());
-        return Ok(Stored {
-            value,
-            serialization: row.serialization.clone(),
-        });
+        return Ok(Stored { value, serialization: row.serialization.clone() });
     }
     execution.live()?;
     let started = execution.now();
@@ -169,16 +152,10 @@ async fn get(
             None
         }
     };
-    let found = found.unwrap_or_else(|| Stored {
-        value: "null".to_owned(),
-        serialization: None,
-    });
+    let found = found.unwrap_or_else(|| Stored { value: "null".to_owned(), serialization: None });
     let row = StepRow {
         output: Some(found.value.clone()),
-        serialization: found
-            .serialization
-            .clone()
-            .or_else(|| Some(payload::PORTABLE.to_owned())),
+        serialization: found.serialization.clone().or_else(|| Some(payload::PORTABLE.to_owned())),
         ..StepRow::marker(number, GET, started, execution.now())
     };
     steps.insert(0, row);
@@ -190,8 +167,5 @@ async fn get(
 pub(crate) async fn all(shared: &Shared, from: &WorkflowId) -> Result<BTreeMap<String, Value>, Error> {
     let events = wait::patiently(shared, || shared.store.events(from.as_str())).await?;
     let value = |stored: Stored| serde_json::from_str(&stored.value).unwrap_or(Value::String(stored.value));
-    Ok(events
-        .into_iter()
-        .map(|(key, stored)| (key, value(stored)))
-        .collect())
+    Ok(events.into_iter().map(|(key, stored)| (key, value(stored))).collect())
 }

@@ -28,6 +28,8 @@ pub(crate) struct Execution {
     /// Tells executions of this process apart.
     pub(crate) serial: u64,
     pub(crate) user: Option<String>,
+    /// The user's roles as they are stored.
+    pub(crate) roles: Option<String>,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -48,10 +50,7 @@ pub(crate) struct Completion {
 #[derive(Clone, Debug)]
 pub(crate) enum Ended {
     /// With the outcome that it recorded.
-    Outcome {
-        output: Option<Arc<str>>,
-        error: Option<Arc<str>>,
-    },
+    Outcome { output: Option<Arc<str>>, error: Option<Arc<str>> },
     /// Without one: whoever owns the workflow now will record it.
     Elsewhere,
 }
@@ -78,7 +77,7 @@ impl Execution {
         shared: Arc<Shared>,
         fence: Fence,
         name: String,
-        user: Option<String>,
+        (user, roles): (Option<String>, Option<String>),
         history: Vec<StepRow>,
     ) -> Arc<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -89,6 +88,7 @@ impl Execution {
             name,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             user,
+            roles,
             completion: Arc::default(),
             witnesses: Witnesses::default(),
             history: Mutex::new(history.into_iter().map(|row| (row.number, row)).collect()),
@@ -102,23 +102,13 @@ impl Execution {
         guard::in_body_of(self.serial)?;
         self.live()?;
         self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-                next.checked_add(count)
-            })
-            .map_err(|_| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    "the workflow has used up its step numbers",
-                )
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| next.checked_add(count))
+            .map_err(|_| Error::new(ErrorKind::InvalidArgument, "the workflow has used up its step numbers"))
     }
 
     /// The step recorded at this number by an earlier execution. Each is asked for once, so it is handed out.
     pub(crate) fn recorded(&self, number: i32) -> Option<StepRow> {
-        self.history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&number)
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -145,10 +135,7 @@ impl Execution {
             ErrorKind::LostOwnership => format!("workflow {id} was taken over by another execution"),
             _ => "the runtime is shutting down; the workflow will be recovered".to_owned(),
         };
-        let error = self
-            .latch
-            .get_or_init(|| Error::new(kind, message).about(id))
-            .clone();
+        let error = self.latch.get_or_init(|| Error::new(kind, message).about(id)).clone();
         self.interrupt.cancel();
         error
     }
@@ -156,11 +143,7 @@ impl Execution {
     /// Latches what the loss of the row means.
     pub(crate) fn lost(&self, status: Option<&str>) -> Error {
         let cancelled = status == Some(WorkflowStatus::Cancelled.as_str());
-        self.latch(if cancelled {
-            ErrorKind::Cancelled
-        } else {
-            ErrorKind::LostOwnership
-        })
+        self.latch(if cancelled { ErrorKind::Cancelled } else { ErrorKind::LostOwnership })
     }
 
     /// Waits until an instant, or until this execution has to stop.
@@ -180,13 +163,8 @@ impl Execution {
 
     /// Records steps without effects.
     pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
-        self.write(Record {
-            fence: self.fence.clone(),
-            steps,
-            events: Vec::new(),
-            messages: Vec::new(),
-        })
-        .await
+        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() })
+            .await
     }
 
     /// Records a step together with the events and messages that are its effect.
@@ -196,13 +174,7 @@ impl Execution {
         events: Vec<NewEvent>,
         messages: Vec<NewMessage>,
     ) -> Result<(), Error> {
-        self.write(Record {
-            fence: self.fence.clone(),
-            steps: vec![step],
-            events,
-            messages,
-        })
-        .await
+        self.write(Record { fence: self.fence.clone(), steps: vec![step], events, messages }).await
     }
 
     async fn write(&self, record: Record) -> Result<(), Error> {
@@ -221,10 +193,7 @@ impl Execution {
             Receipt::Lost(status) => self.lost(status.as_deref()),
             Receipt::Taken(row) => Error::new(
                 ErrorKind::StepNondeterminism,
-                format!(
-                    "step {number} of workflow {id} was recorded twice: {:?} is there already",
-                    row.name
-                ),
+                format!("step {number} of workflow {id} was recorded twice: {:?} is there already", row.name),
             )
             .about(id),
             Receipt::NoDestination => Error::new(
@@ -232,10 +201,9 @@ impl Execution {
                 "the workflow that the message was sent to does not exist",
             ),
             Receipt::Rejected(why) => Error::new(ErrorKind::Database, why).about(id),
-            other => Error::new(
-                ErrorKind::Database,
-                format!("the database gave an unexpected answer: {other:?}"),
-            ),
+            other => {
+                Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}"))
+            }
         }
     }
 
@@ -243,10 +211,7 @@ impl Execution {
     pub(crate) async fn still_owner(&self) -> Result<(), Error> {
         let fences = [self.fence.clone()];
         let (_, displaced) = wait::patiently(&self.shared, || self.shared.store.displaced(&fences)).await?;
-        displaced
-            .into_iter()
-            .next()
-            .map_or(Ok(()), |(_, status)| Err(self.lost(status.as_deref())))
+        displaced.into_iter().next().map_or(Ok(()), |(_, status)| Err(self.lost(status.as_deref())))
     }
 
     /// Reads a step of this workflow from the database.

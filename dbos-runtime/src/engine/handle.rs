@@ -39,9 +39,7 @@ impl<T, E> Clone for WorkflowHandle<T, E> {
 
 impl<T, E> fmt::Debug for WorkflowHandle<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkflowHandle")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("WorkflowHandle").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -52,13 +50,7 @@ impl<T, E> WorkflowHandle<T, E> {
         local: Option<Arc<Completion>>,
         attached: Option<String>,
     ) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            id,
-            local,
-            attached: attached.map(Into::into),
-            types: PhantomData,
-        }
+        Self { shared: Arc::clone(shared), id, local, attached: attached.map(Into::into), types: PhantomData }
     }
 
     /// The workflow's id.
@@ -133,17 +125,13 @@ pub(crate) fn decode<T: DeserializeOwned, E: DurableError>(ending: &Ending) -> s
     let id = WorkflowId::trusted(ending.id.as_str());
     match WorkflowStatus::from_text(&ending.status) {
         Some(WorkflowStatus::Cancelled) => {
-            let error = Error::new(
-                ErrorKind::AwaitedWorkflowCancelled,
-                format!("workflow {id} was cancelled"),
-            );
+            let error =
+                Error::new(ErrorKind::AwaitedWorkflowCancelled, format!("workflow {id} was cancelled"));
             return Err(error.about(&id).into());
         }
         Some(WorkflowStatus::MaxRecoveryAttemptsExceeded) => {
             let message = format!("workflow {id} was parked after too many attempts to run it");
-            return Err(Error::new(ErrorKind::MaxRecoveryAttemptsExceeded, message)
-                .about(&id)
-                .into());
+            return Err(Error::new(ErrorKind::MaxRecoveryAttemptsExceeded, message).about(&id).into());
         }
         _ => payload::readable(ending.serialization.as_deref())?,
     }
@@ -222,6 +210,5 @@ impl From<WorkflowRow> for WorkflowInfo {
 
 pub(crate) async fn info(shared: &Shared, id: &WorkflowId) -> Result<WorkflowInfo> {
     let row = wait::briefly(shared, || shared.store.look(id.as_str())).await?;
-    row.map(WorkflowInfo::from)
-        .ok_or_else(|| signals::missing(id.as_str()))
+    row.map(WorkflowInfo::from).ok_or_else(|| signals::missing(id.as_str()))
 }

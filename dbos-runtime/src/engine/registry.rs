@@ -68,10 +68,7 @@ pub struct WorkflowRef<I, O, E = Error> {
 impl<I, O, E> WorkflowRef<I, O, E> {
     /// The workflow of that name.
     pub const fn named(name: &'static str) -> Self {
-        Self {
-            name,
-            types: std::marker::PhantomData,
-        }
+        Self { name, types: std::marker::PhantomData }
     }
 }
 
@@ -146,28 +143,17 @@ impl Registry {
                 }
             })
         });
-        let registered = Registered {
-            body,
-            fingerprint: fingerprint.to_owned(),
-        };
+        let registered = Registered { body, fingerprint: fingerprint.to_owned() };
         if self.workflows.insert(name.to_owned(), registered).is_some() {
-            return Err(Error::invalid(format!(
-                "two workflows are registered under the name {name:?}"
-            )));
+            return Err(Error::invalid(format!("two workflows are registered under the name {name:?}")));
         }
         Ok(())
     }
 
     pub(crate) fn body(&self, name: &str) -> Result<Body> {
-        self.workflows
-            .get(name)
-            .map(|registered| Arc::clone(&registered.body))
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::NotRegistered,
-                    format!("no workflow is registered under the name {name:?}"),
-                )
-            })
+        self.workflows.get(name).map(|registered| Arc::clone(&registered.body)).ok_or_else(|| {
+            Error::new(ErrorKind::NotRegistered, format!("no workflow is registered under the name {name:?}"))
+        })
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -183,10 +169,6 @@ impl Registry {
                 hash.update(part.as_bytes());
             }
         }
-        hash.finalize()
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -35,11 +35,7 @@ mod tests {
     #[test]
     fn a_step_is_replayed_run_or_refused() {
         let id = WorkflowId::parse("w").unwrap();
-        let row = StepRow {
-            number: 1,
-            name: "charge".to_owned(),
-            ..StepRow::default()
-        };
+        let row = StepRow { number: 1, name: "charge".to_owned(), ..StepRow::default() };
         assert_eq!(look(None, &id, 1, "charge").unwrap(), None);
         assert_eq!(look(Some(&row), &id, 1, "charge").unwrap(), Some(&row));
         let error = look(Some(&row), &id, 1, "refund").unwrap_err();

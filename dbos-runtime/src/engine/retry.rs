@@ -53,19 +53,13 @@ impl Retry {
     /// What each wait is longer than the one before; at least 1.
     #[must_use]
     pub fn backoff(self, factor: f64) -> Self {
-        Self {
-            backoff: if factor.is_finite() { factor.max(1.0) } else { 1.0 },
-            ..self
-        }
+        Self { backoff: if factor.is_finite() { factor.max(1.0) } else { 1.0 }, ..self }
     }
 
     /// The longest wait.
     #[must_use]
     pub fn max_interval(self, longest: Duration) -> Self {
-        Self {
-            max_interval: longest.min(LONGEST),
-            ..self
-        }
+        Self { max_interval: longest.min(LONGEST), ..self }
     }
 
     /// How many attempts there are in all.
@@ -97,11 +91,7 @@ mod tests {
             (Retry::times(3), 1, Some(2.0)),
             (Retry::times(3), 2, None),
             (Retry::times(50).backoff(10.0), 40, Some(3600.0)),
-            (
-                Retry::times(u32::MAX).backoff(f64::MAX),
-                u32::MAX - 2,
-                Some(3600.0),
-            ),
+            (Retry::times(u32::MAX).backoff(f64::MAX), u32::MAX - 2, Some(3600.0)),
             (Retry::times(9).interval(Duration::MAX), 0, Some(3600.0)),
             (Retry::times(9).backoff(f64::NAN), 5, Some(1.0)),
             (Retry::times(9).max_interval(Duration::from_secs(3)), 5, Some(3.0)),

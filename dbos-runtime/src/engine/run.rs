@@ -30,7 +30,8 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
             end = run(&execution, &body, input) => Some(end),
             () = execution.shared.tasks.stopped.cancelled() => None,
         };
-        conclude(&execution, end).await
+        // Boxed: it is not needed while the body runs, which may be for days.
+        Box::pin(conclude(&execution, end)).await
     }
     .instrument(span)
     .await;
@@ -41,11 +42,7 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
 async fn run(execution: &Arc<Execution>, body: &Body, input: String) -> End {
     // Built inside the scope, so that code before the body's first await counts as the body too.
     let running = async { body(Arc::clone(execution), input).await };
-    let running = Scoped::new(
-        execution.serial,
-        Place::Body,
-        AssertUnwindSafe(running).catch_unwind(),
-    );
+    let running = Scoped::new(execution.serial, Place::Body, AssertUnwindSafe(running).catch_unwind());
     running.await.unwrap_or_else(|panic| {
         let error = payload::panicked(&*panic, &format!("workflow {:?}", execution.name));
         tracing::error!(workflow.id = %execution.fence.id, %error, "a workflow panicked");
@@ -64,16 +61,11 @@ async fn conclude(execution: &Arc<Execution>, end: Option<End>) -> Ended {
         Ok(output) => (Some(output), None),
         Err(error) => (None, Some(error)),
     };
-    let outcome = Outcome {
-        fence: execution.fence.clone(),
-        output: output.clone(),
-        error: error.clone(),
-    };
+    let outcome = Outcome { fence: execution.fence.clone(), output: output.clone(), error: error.clone() };
     match execution.shared.journal.write(Write::Outcome(outcome)).await {
-        Some(Receipt::Done) => Ended::Outcome {
-            output: output.map(Into::into),
-            error: error.map(Into::into),
-        },
+        Some(Receipt::Done) => {
+            Ended::Outcome { output: output.map(Into::into), error: error.map(Into::into) }
+        }
         Some(Receipt::Lost(status)) => {
             // Perhaps our own commit, whose acknowledgement was lost. Either way the row has the truth.
             execution.lost(status.as_deref());
@@ -92,16 +84,9 @@ async fn refuse(execution: &Arc<Execution>, receipt: &Receipt) -> Ended {
     let error = crate::error::Error::new(ErrorKind::Database, "the workflow's outcome could not be stored");
     tracing::error!(workflow.id = %execution.fence.id, ?receipt, "an outcome was refused by the database");
     let error = payload::encode_error(&error);
-    let outcome = Outcome {
-        fence: execution.fence.clone(),
-        output: None,
-        error: Some(error.clone()),
-    };
+    let outcome = Outcome { fence: execution.fence.clone(), output: None, error: Some(error.clone()) };
     match execution.shared.journal.write(Write::Outcome(outcome)).await {
-        Some(Receipt::Done) => Ended::Outcome {
-            output: None,
-            error: Some(error.into()),
-        },
+        Some(Receipt::Done) => Ended::Outcome { output: None, error: Some(error.into()) },
         _ => Ended::Elsewhere,
     }
 }

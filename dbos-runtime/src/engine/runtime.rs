@@ -19,7 +19,7 @@ use super::handle::{self, WorkflowHandle, WorkflowInfo};
 use super::registry::{Registry, Target};
 use super::shared::{INTERNAL_QUEUE, Running, Shared, Tasks};
 use super::start::Start;
-use super::{dispatcher, events, signals, wait, watch};
+use super::{dispatcher, events, guard, signals, wait, watch};
 use crate::config::Config;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::{self, WorkflowId};
@@ -94,6 +94,7 @@ impl Dbos {
             running: Running::default(),
             enqueued: Notify::new(),
             tasks,
+            handle: tokio::runtime::Handle::current(),
         });
         let dbos = Self { shared };
         if let Err(error) = dbos.take_up().await {
@@ -114,9 +115,8 @@ impl Dbos {
             Ok::<_, crate::store::error::StoreError>((owner, recovered))
         };
         let (owner, recovered) = opening.await.map_err(|error| {
-            let cause = std::error::Error::source(&error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             Error::new(ErrorKind::Initialization, format!("{error}{cause}"))
         })?;
         let (application, version) = (&shared.identity.application, &shared.identity.version);
@@ -133,10 +133,7 @@ impl Dbos {
         if recovered > 0 {
             shared.enqueued.notify_one();
         }
-        shared
-            .tasks
-            .daemons
-            .spawn(dispatcher::dispatch(Arc::clone(shared)));
+        shared.tasks.daemons.spawn(dispatcher::dispatch(Arc::clone(shared)));
         shared.tasks.daemons.spawn(watch::watch(Arc::clone(shared)));
         Ok(())
     }
@@ -151,10 +148,7 @@ impl Dbos {
     /// let cents = handle.result().await?;
     /// # Ok(()) }
     /// ```
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a start reads as the call of the workflow"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
     pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> Start<W::Output, W::Error> {
         Start::new(&self.shared, &workflow, &input)
     }
@@ -169,20 +163,11 @@ impl Dbos {
         id: impl TryInto<WorkflowId, Error: Into<Error>>,
     ) -> Result<WorkflowHandle<T, E>> {
         let id = id.try_into().map_err(Into::into)?;
-        let running = self
-            .shared
-            .running
-            .get(&id)
-            .map(|execution| Arc::clone(&execution.completion));
+        let running = self.shared.running.get(&id).map(|execution| Arc::clone(&execution.completion));
         if running.is_none() {
             handle::info(&self.shared, &id).await?;
         }
-        Ok(WorkflowHandle::new(
-            &self.shared,
-            id,
-            running,
-            Some(String::new()),
-        ))
+        Ok(WorkflowHandle::new(&self.shared, id, running, Some(String::new())))
     }
 
     /// The facts of a workflow.
@@ -198,13 +183,7 @@ impl Dbos {
     /// often it is sent; without one, a send that failed may have arrived.
     pub fn send<T: Serialize + ?Sized>(&self, to: &WorkflowId, message: &T) -> SendMessage {
         let value = payload::encode(message);
-        SendMessage {
-            shared: Arc::clone(&self.shared),
-            to: to.clone(),
-            value,
-            topic: None,
-            key: None,
-        }
+        SendMessage { shared: Arc::clone(&self.shared), to: to.clone(), value, topic: None, key: None }
     }
 
     /// Reads a workflow's event, waiting for it at most that long; `None` when it has not been published by then.
@@ -256,6 +235,7 @@ impl Dbos {
     ///
     /// [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn cancel(&self, id: &WorkflowId) -> Result<bool> {
+        guard::outside_of_transactions()?;
         let shared = &self.shared;
         let cancelled = wait::briefly(shared, || shared.store.cancel(id.as_str())).await? > 0;
         if cancelled && let Some(execution) = shared.running.get(id) {
@@ -371,23 +351,16 @@ impl IntoFuture for SendMessage {
                 signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
             let destination = message.destination.clone();
             let patience = self.shared.config.patience;
-            match self
-                .shared
-                .journal
-                .write_within(Write::Send(vec![message]), patience)
-                .await
-            {
+            match self.shared.journal.write_within(Write::Send(vec![message]), patience).await {
                 Some(Receipt::Sent(new)) => Ok(new > 0),
                 Some(Receipt::NoDestination) => Err(signals::missing(&destination)),
-                Some(Receipt::Expired) => Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the database cannot be reached",
-                )),
+                Some(Receipt::Expired) => {
+                    Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached"))
+                }
                 Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-                Some(other) => Err(Error::new(
-                    ErrorKind::Database,
-                    format!("unexpected answer to a send: {other:?}"),
-                )),
+                Some(other) => {
+                    Err(Error::new(ErrorKind::Database, format!("unexpected answer to a send: {other:?}")))
+                }
                 None => Err(wait::shutting_down()),
             }
         })

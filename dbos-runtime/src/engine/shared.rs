@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// There may be something on the queue.
     pub(crate) enqueued: Notify,
     pub(crate) tasks: Tasks,
+    /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
+    pub(crate) handle: tokio::runtime::Handle,
 }
 
 /// The tasks of a runtime and the signals that end them, in the order of a shutdown.
@@ -60,17 +62,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn add(&self, execution: &Arc<Execution>) {
-        self.lock()
-            .insert(execution.fence.id.clone(), Arc::clone(execution));
+        self.lock().insert(execution.fence.id.clone(), Arc::clone(execution));
     }
 
     /// Removes this execution, not a later one of the same workflow.
     pub(crate) fn remove(&self, execution: &Arc<Execution>) {
         let mut executions = self.lock();
-        if executions
-            .get(&execution.fence.id)
-            .is_some_and(|other| Arc::ptr_eq(other, execution))
-        {
+        if executions.get(&execution.fence.id).is_some_and(|other| Arc::ptr_eq(other, execution)) {
             executions.remove(&execution.fence.id);
         }
     }

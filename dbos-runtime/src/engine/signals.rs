@@ -32,9 +32,7 @@ pub struct RecvOptions {
 
 impl Default for RecvOptions {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(60),
-        }
+        Self { timeout: Duration::from_secs(60) }
     }
 }
 
@@ -96,16 +94,12 @@ impl<S, E: DurableError> Ctx<S, E> {
             Ok(topic) => topic,
             Err(error) => return Durable::refused(&self.execution, error),
         };
-        Durable::build(
-            &self.execution,
-            2,
-            move |execution, number, options: RecvOptions| async move {
-                limits::duration("a receive's time limit", options.timeout)?;
-                let message = receive(&execution, number, &topic, options.timeout).await?;
-                payload::readable(message.serialization.as_deref())?;
-                Ok(payload::decode(&message.value)?)
-            },
-        )
+        Durable::build(&self.execution, 2, move |execution, number, options: RecvOptions| async move {
+            limits::duration("a receive's time limit", options.timeout)?;
+            let message = receive(&execution, number, &topic, options.timeout).await?;
+            payload::readable(message.serialization.as_deref())?;
+            Ok(payload::decode(&message.value)?)
+        })
     }
 
     /// Sends a message to a workflow, exactly once: the message and this step are one commit.
@@ -119,14 +113,10 @@ impl<S, E: DurableError> Ctx<S, E> {
             Err(error) => return Durable::refused(&self.execution, error),
         };
         let to = to.clone();
-        Durable::build(
-            &self.execution,
-            1,
-            move |execution, number, options: SendOptions| async move {
-                let message = new_message(&to, options.topic.as_deref(), options.key.as_deref(), value)?;
-                Ok(send(&execution, number, message).await?)
-            },
-        )
+        Durable::build(&self.execution, 1, move |execution, number, options: SendOptions| async move {
+            let message = new_message(&to, options.topic.as_deref(), options.key.as_deref(), value)?;
+            Ok(send(&execution, number, message).await?)
+        })
     }
 }
 
@@ -144,12 +134,7 @@ pub(crate) fn new_message(
         }
         None => ids::message(),
     };
-    Ok(NewMessage {
-        id,
-        destination: to.as_str().to_owned(),
-        topic: topic_text(topic)?,
-        value,
-    })
+    Ok(NewMessage { id, destination: to.as_str().to_owned(), topic: topic_text(topic)?, value })
 }
 
 fn topic_text(topic: Option<&str>) -> Result<String, Error> {
@@ -163,24 +148,17 @@ fn topic_text(topic: Option<&str>) -> Result<String, Error> {
 async fn send(execution: &Arc<Execution>, number: i32, message: NewMessage) -> Result<(), Error> {
     let recorded = execution.recorded(number);
     if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, SEND)? {
-        return row
-            .error
-            .as_deref()
-            .map_or(Ok(()), |error| Err(payload::decode_error(error)));
+        return row.error.as_deref().map_or(Ok(()), |error| Err(payload::decode_error(error)));
     }
     execution.live()?;
     let now = execution.now();
     let destination = message.destination.clone();
     let row = StepRow::marker(number, SEND, now, now);
-    let sent = execution
-        .record_effect(row.clone(), Vec::new(), vec![message])
-        .await;
+    let sent = execution.record_effect(row.clone(), Vec::new(), vec![message]).await;
     match sent {
         Err(error) if error.kind() == ErrorKind::NonExistentWorkflow => {
             let error = missing(&destination);
-            execution
-                .record(vec![row.with_error(payload::encode_error(&error))])
-                .await?;
+            execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
             Err(error)
         }
         other => other,
@@ -188,10 +166,7 @@ async fn send(execution: &Arc<Execution>, number: i32, message: NewMessage) -> R
 }
 
 pub(crate) fn missing(id: &str) -> Error {
-    let error = Error::new(
-        ErrorKind::NonExistentWorkflow,
-        format!("workflow {id} does not exist"),
-    );
+    let error = Error::new(ErrorKind::NonExistentWorkflow, format!("workflow {id} does not exist"));
     error.about(&WorkflowId::trusted(id))
 }
 
@@ -205,10 +180,7 @@ async fn receive(
     let recorded = execution.recorded(number);
     if let Some(row) = replay::look(recorded.as_ref(), &fence.id, number, RECV)? {
         let value = row.output.clone().unwrap_or_else(|| "null".to_owned());
-        return Ok(Stored {
-            value,
-            serialization: row.serialization.clone(),
-        });
+        return Ok(Stored { value, serialization: row.serialization.clone() });
     }
     execution.live()?;
     let started = execution.now();
@@ -220,10 +192,7 @@ async fn receive(
         }
     };
     let id = fence.id.as_str().to_owned();
-    let subscription = execution.shared.wakeups.subscribe(Touched::Message {
-        id,
-        topic: topic.to_owned(),
-    });
+    let subscription = execution.shared.wakeups.subscribe(Touched::Message { id, topic: topic.to_owned() });
     loop {
         let hint = subscription.hint();
         let now = execution.now();
@@ -239,19 +208,13 @@ async fn receive(
         match execution.shared.journal.write(Write::Receive(ask)).await {
             Some(Receipt::Received(message)) => return Ok(message),
             Some(Receipt::TimedOut) => {
-                return Ok(Stored {
-                    value: "null".to_owned(),
-                    serialization: None,
-                });
+                return Ok(Stored { value: "null".to_owned(), serialization: None });
             }
             Some(Receipt::Nothing) => {}
             // Our own record, whose acknowledgement was lost: the message it took is in it.
             Some(Receipt::Taken(row)) if row.name == RECV => {
                 let value = row.output.unwrap_or_else(|| "null".to_owned());
-                return Ok(Stored {
-                    value,
-                    serialization: row.serialization,
-                });
+                return Ok(Stored { value, serialization: row.serialization });
             }
             Some(receipt) => return Err(execution.refused(receipt, number)),
             None => return Err(execution.latch(ErrorKind::ShuttingDown)),

@@ -40,17 +40,9 @@ impl<S, E: DurableError> Ctx<S, E> {
             return Durable::refused(&self.execution, error);
         }
         let numbers = i32::from(!duration.is_zero());
-        Durable::build(
-            &self.execution,
-            numbers,
-            move |execution, number, ()| async move {
-                if numbers == 1 {
-                    Ok(sleep(&execution, number, duration).await?)
-                } else {
-                    Ok(())
-                }
-            },
-        )
+        Durable::build(&self.execution, numbers, move |execution, number, ()| async move {
+            if numbers == 1 { Ok(sleep(&execution, number, duration).await?) } else { Ok(()) }
+        })
     }
 }
 
@@ -75,10 +67,7 @@ pub(crate) fn recorded(execution: &Execution, number: i32) -> Result<Option<Time
         return Ok(None);
     };
     let seconds: f64 = payload::decode(row.output.as_deref().unwrap_or("null"))?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a float beyond the range saturates"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range saturates")]
     Ok(Some(Timestamp::from_millis((seconds * 1000.0).round() as i64)))
 }
 

@@ -37,11 +37,7 @@ pub struct StepOptions<E> {
 
 impl<E> Default for StepOptions<E> {
     fn default() -> Self {
-        Self {
-            retry: None,
-            retry_if: None,
-            timeout: None,
-        }
+        Self { retry: None, retry_if: None, timeout: None }
     }
 }
 
@@ -160,11 +156,10 @@ impl<S, E: DurableError> Ctx<S, E> {
                 async move {
                     match body {
                         Some(body) => body(step).await,
-                        None => Err(Error::new(
-                            ErrorKind::StepNondeterminism,
-                            "a step that runs once ran twice",
-                        )
-                        .into()),
+                        None => {
+                            Err(Error::new(ErrorKind::StepNondeterminism, "a step that runs once ran twice")
+                                .into())
+                        }
                     }
                 }
             };
@@ -220,9 +215,7 @@ where
         dbos.operation.name = %name,
         dbos.operation.workflow_id = %execution.fence.id,
     );
-    let result = attempts(&execution, number, &name, &options, body)
-        .instrument(span)
-        .await;
+    let result = attempts(&execution, number, &name, &options, body).instrument(span).await;
     execution.live()?;
     let row = StepRow::marker(number, name, started, execution.now());
     match result {
@@ -230,9 +223,7 @@ where
             let output = match payload::encode(&value) {
                 Ok(output) => output,
                 Err(error) => {
-                    execution
-                        .record(vec![row.with_error(payload::encode_error(&error))])
-                        .await?;
+                    execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
                     return Err(error.into());
                 }
             };
@@ -240,9 +231,7 @@ where
             Ok(value)
         }
         Err(error) => {
-            execution
-                .record(vec![row.with_error(payload::encode_error(&error))])
-                .await?;
+            execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
             Err(error)
         }
     }
@@ -259,10 +248,7 @@ pub(crate) fn answer<T: DeserializeOwned, E: DurableError>(
         (None, Some(output)) => Ok(payload::decode(output)?),
         _ => Err(Error::new(
             ErrorKind::Serialization,
-            format!(
-                "step {} of workflow {} is recorded without a result",
-                row.number, execution.fence.id
-            ),
+            format!("step {} of workflow {} is recorded without a result", row.number, execution.fence.id),
         )
         .about(&execution.fence.id)
         .into()),
@@ -287,13 +273,7 @@ where
     let mut attempt = 0;
     loop {
         let cancellation = execution.interrupt.child_token();
-        let step = StepCtx {
-            number,
-            attempt,
-            attempts,
-            key: Arc::clone(&key),
-            cancellation,
-        };
+        let step = StepCtx { number, attempt, attempts, key: Arc::clone(&key), cancellation };
         let error = match once(execution, name, options.timeout, step, &mut body).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -332,16 +312,13 @@ where
 {
     let cancellation = step.cancellation.clone();
     let attempt = async { body(step).await };
-    let attempt = Scoped::new(
-        execution.serial,
-        Place::Step,
-        AssertUnwindSafe(attempt).catch_unwind(),
-    );
+    let mut attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
     let finished = match timeout {
         None => attempt.await,
         Some(limit) => tokio::select! {
             biased;
-            finished = attempt => finished,
+            // By reference: `select!` drops what it owns before the other branch runs.
+            finished = &mut attempt => finished,
             () = tokio::time::sleep(limit) => {
                 // Told first, dropped after: what the body handed to a blocking thread hears of it.
                 cancellation.cancel();

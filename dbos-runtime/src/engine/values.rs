@@ -44,9 +44,7 @@ impl<S, E: DurableError> Ctx<S, E> {
             execution.live()?;
             let (now, value) = (execution.now(), make(&execution));
             execution
-                .record(vec![
-                    StepRow::marker(number, name, now, now).with_output(payload::encode(&value)?),
-                ])
+                .record(vec![StepRow::marker(number, name, now, now).with_output(payload::encode(&value)?)])
                 .await?;
             Ok(value)
         })

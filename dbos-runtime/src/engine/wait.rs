@@ -27,10 +27,9 @@ where
         match question().await {
             Ok(answer) => return Ok(answer),
             Err(error) if !error.is_transient() => return Err(error.into()),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a question is asked again"
-            ),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a question is asked again")
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>())) => {}
@@ -58,10 +57,7 @@ pub(crate) async fn event(
     key: &str,
     until: Timestamp,
 ) -> Result<Option<Stored>> {
-    let touched = Touched::Event {
-        id: from.as_str().to_owned(),
-        key: key.to_owned(),
-    };
+    let touched = Touched::Event { id: from.as_str().to_owned(), key: key.to_owned() };
     let subscription = shared.wakeups.subscribe(touched);
     loop {
         let hint = subscription.hint();

@@ -34,9 +34,8 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 async fn look(shared: &Shared, thoroughly: bool) -> Result<(), StoreError> {
     displaced(shared).await?;
     let waited_for = shared.wakeups.waited_for();
-    let (ends, rest): (Vec<_>, Vec<_>) = waited_for
-        .into_iter()
-        .partition(|touched| touched.hint() == Hint::Ended);
+    let (ends, rest): (Vec<_>, Vec<_>) =
+        waited_for.into_iter().partition(|touched| touched.hint() == Hint::Ended);
     ended(shared, &ends).await?;
     if !rest.is_empty() && (thoroughly || !shared.wakeups.heard()) {
         for touched in shared.store.present(&rest).await? {
@@ -56,13 +55,9 @@ async fn displaced(shared: &Shared) -> Result<(), StoreError> {
     let (now, displaced) = shared.store.displaced(&fences).await?;
     shared.clock.anchor(now);
     for (id, status) in displaced {
-        let ended = status
-            .as_deref()
-            .and_then(WorkflowStatus::from_text)
-            .is_some_and(WorkflowStatus::is_terminal);
-        let mut mine = running
-            .iter()
-            .filter(|execution| execution.fence.id.as_str() == id);
+        let ended =
+            status.as_deref().and_then(WorkflowStatus::from_text).is_some_and(WorkflowStatus::is_terminal);
+        let mut mine = running.iter().filter(|execution| execution.fence.id.as_str() == id);
         // An execution that has just recorded its own outcome has left the running ones by now, or is about to.
         let Some(execution) = mine.next() else { continue };
         if !(ended && status.as_deref() != Some(WorkflowStatus::Cancelled.as_str())) {
@@ -75,13 +70,7 @@ async fn displaced(shared: &Shared) -> Result<(), StoreError> {
 async fn ended(shared: &Shared, ends: &[Touched]) -> Result<(), StoreError> {
     let ids: Vec<&str> = ends
         .iter()
-        .filter_map(|touched| {
-            if let Touched::Ended(id) = touched {
-                Some(id.as_str())
-            } else {
-                None
-            }
-        })
+        .filter_map(|touched| if let Touched::Ended(id) = touched { Some(id.as_str()) } else { None })
         .collect();
     if ids.is_empty() {
         return Ok(());

@@ -35,25 +35,14 @@ impl StepRow {
     }
 
     pub(crate) fn with_output(self, output: String) -> Self {
-        Self {
-            output: Some(output),
-            serialization: Some(PORTABLE.to_owned()),
-            ..self
-        }
+        Self { output: Some(output), serialization: Some(PORTABLE.to_owned()), ..self }
     }
 
     pub(crate) fn with_error(self, error: String) -> Self {
-        Self {
-            error: Some(error),
-            serialization: Some(PORTABLE.to_owned()),
-            ..self
-        }
+        Self { error: Some(error), serialization: Some(PORTABLE.to_owned()), ..self }
     }
 
     pub(crate) fn with_child(self, child: &WorkflowId) -> Self {
-        Self {
-            child: Some(child.as_str().to_owned()),
-            ..self
-        }
+        Self { child: Some(child.as_str().to_owned()), ..self }
     }
 }

@@ -80,10 +80,9 @@ impl Write {
     /// The workflow whose order this write keeps: it picks the lane.
     pub(crate) fn workflow(&self) -> &str {
         match self {
-            Self::Start(new) => new
-                .parent
-                .as_ref()
-                .map_or(new.id.as_str(), |parent| parent.fence.id.as_str()),
+            Self::Start(new) => {
+                new.parent.as_ref().map_or(new.id.as_str(), |parent| parent.fence.id.as_str())
+            }
             Self::Send(messages) => messages.first().map_or("", |message| &message.destination),
             _ => self.fence().map_or("", |fence| fence.id.as_str()),
         }
@@ -109,22 +108,13 @@ impl Write {
             Self::Record(record) => (
                 record.steps.len() + record.events.len() * 2 + record.messages.len(),
                 record.steps.iter().map(step).sum::<usize>()
-                    + record
-                        .events
-                        .iter()
-                        .map(|event| event.value.len() * 2 + 64)
-                        .sum::<usize>()
-                    + record
-                        .messages
-                        .iter()
-                        .map(|message| message.value.len() + 64)
-                        .sum::<usize>(),
+                    + record.events.iter().map(|event| event.value.len() * 2 + 64).sum::<usize>()
+                    + record.messages.iter().map(|message| message.value.len() + 64).sum::<usize>(),
             ),
             Self::Receive(_) => (3, 256),
-            Self::Send(messages) => (
-                messages.len(),
-                messages.iter().map(|message| message.value.len() + 64).sum(),
-            ),
+            Self::Send(messages) => {
+                (messages.len(), messages.iter().map(|message| message.value.len() + 64).sum())
+            }
             Self::Outcome(outcome) => (2, text(&outcome.output) + text(&outcome.error) + 64),
         }
     }
@@ -150,9 +140,7 @@ impl Write {
                     id: record.fence.id.as_str().to_owned(),
                     key: event.key.clone(),
                 });
-                events
-                    .chain(record.messages.iter().map(Touched::message))
-                    .collect()
+                events.chain(record.messages.iter().map(Touched::message)).collect()
             }
             Self::Send(messages) => messages.iter().map(Touched::message).collect(),
             Self::Outcome(outcome) => vec![Touched::Ended(outcome.fence.id.clone())],
@@ -179,10 +167,7 @@ pub(crate) enum Hint {
 
 impl Touched {
     fn message(message: &NewMessage) -> Self {
-        Self::Message {
-            id: message.destination.clone(),
-            topic: message.topic.clone(),
-        }
+        Self::Message { id: message.destination.clone(), topic: message.topic.clone() }
     }
 
     pub(crate) fn hint(&self) -> Hint {

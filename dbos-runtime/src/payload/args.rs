@@ -161,11 +161,7 @@ struct Arguments {
 impl Arguments {
     /// The single argument that a type other than a tuple stands for.
     fn one(mut self) -> Result<Value, serde_json::Error> {
-        match (
-            self.positional.pop(),
-            self.positional.len(),
-            self.named.is_empty(),
-        ) {
+        match (self.positional.pop(), self.positional.len(), self.named.is_empty()) {
             (Some(value), 0, true) => Ok(value),
             (None, _, false) => Ok(Value::Object(self.named)),
             (None, _, true) => Ok(Value::Null),
@@ -255,9 +251,7 @@ impl<'de> Deserializer<'de> for Arguments {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        self.one()?
-            .into_deserializer()
-            .deserialize_enum(name, variants, visitor)
+        self.one()?.into_deserializer().deserialize_enum(name, variants, visitor)
     }
 }
 
@@ -272,39 +266,18 @@ mod tests {
     }
 
     fn cart() -> Cart {
-        Cart {
-            sku: "w".to_owned(),
-            count: 2,
-        }
+        Cart { sku: "w".to_owned(), count: 2 }
     }
 
     #[test]
     fn a_tuple_is_many_arguments_and_anything_else_is_one() {
         let cases = [
-            (
-                encode_input(&()).unwrap(),
-                r#"{"positionalArgs":[],"namedArgs":{}}"#,
-            ),
-            (
-                encode_input(&5).unwrap(),
-                r#"{"positionalArgs":[5],"namedArgs":{}}"#,
-            ),
-            (
-                encode_input(&(5, "a")).unwrap(),
-                r#"{"positionalArgs":[5,"a"],"namedArgs":{}}"#,
-            ),
-            (
-                encode_input(&vec![1, 2]).unwrap(),
-                r#"{"positionalArgs":[[1,2]],"namedArgs":{}}"#,
-            ),
-            (
-                encode_input(&None::<u8>).unwrap(),
-                r#"{"positionalArgs":[null],"namedArgs":{}}"#,
-            ),
-            (
-                encode_input(&cart()).unwrap(),
-                r#"{"positionalArgs":[{"sku":"w","count":2}],"namedArgs":{}}"#,
-            ),
+            (encode_input(&()).unwrap(), r#"{"positionalArgs":[],"namedArgs":{}}"#),
+            (encode_input(&5).unwrap(), r#"{"positionalArgs":[5],"namedArgs":{}}"#),
+            (encode_input(&(5, "a")).unwrap(), r#"{"positionalArgs":[5,"a"],"namedArgs":{}}"#),
+            (encode_input(&vec![1, 2]).unwrap(), r#"{"positionalArgs":[[1,2]],"namedArgs":{}}"#),
+            (encode_input(&None::<u8>).unwrap(), r#"{"positionalArgs":[null],"namedArgs":{}}"#),
+            (encode_input(&cart()).unwrap(), r#"{"positionalArgs":[{"sku":"w","count":2}],"namedArgs":{}}"#),
         ];
         for (encoded, expected) in cases {
             assert_eq!(encoded, expected);
@@ -318,18 +291,9 @@ mod tests {
             decode_input::<(u8, String)>(&encode_input(&(5, "a")).unwrap()).unwrap(),
             (5, "a".to_owned())
         );
-        assert_eq!(
-            decode_input::<Vec<u8>>(&encode_input(&vec![1, 2]).unwrap()).unwrap(),
-            [1, 2]
-        );
-        assert_eq!(
-            decode_input::<Option<u8>>(&encode_input(&None::<u8>).unwrap()).unwrap(),
-            None
-        );
-        assert_eq!(
-            decode_input::<Cart>(&encode_input(&cart()).unwrap()).unwrap(),
-            cart()
-        );
+        assert_eq!(decode_input::<Vec<u8>>(&encode_input(&vec![1, 2]).unwrap()).unwrap(), [1, 2]);
+        assert_eq!(decode_input::<Option<u8>>(&encode_input(&None::<u8>).unwrap()).unwrap(), None);
+        assert_eq!(decode_input::<Cart>(&encode_input(&cart()).unwrap()).unwrap(), cart());
     }
 
     #[test]
@@ -338,20 +302,14 @@ mod tests {
         assert_eq!(decode_input::<u8>(spaced).unwrap(), 5);
         assert_eq!(decode_input::<u8>(r#"{"positionalArgs":[5]}"#).unwrap(), 5);
         decode_input::<()>(r#"{"namedArgs":null,"positionalArgs":null}"#).unwrap();
-        assert_eq!(
-            decode_input::<Cart>(r#"{"namedArgs":{"sku":"w","count":2}}"#).unwrap(),
-            cart()
-        );
+        assert_eq!(decode_input::<Cart>(r#"{"namedArgs":{"sku":"w","count":2}}"#).unwrap(), cart());
     }
 
     #[test]
     fn the_wrong_number_of_arguments_is_refused() {
         for (text, part) in [
             (r#"{"positionalArgs":[1,2]}"#, "expected one argument"),
-            (
-                r#"{"positionalArgs":[1],"namedArgs":{"x":1}}"#,
-                "expected one argument",
-            ),
+            (r#"{"positionalArgs":[1],"namedArgs":{"x":1}}"#, "expected one argument"),
             ("not json {{{", "expected"),
             ("[]", "invalid length"),
         ] {

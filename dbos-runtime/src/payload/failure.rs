@@ -24,9 +24,8 @@ pub(crate) fn encode_error<E: DurableError>(error: &E) -> String {
     let portable = Portable {
         name: own.map_or_else(|| type_name::<E>().to_owned(), |own| own.name().to_owned()),
         message: error.to_string(),
-        code: own.map_or(Value::Null, |own| {
-            own.kind().code().map_or_else(|| own.code().clone(), Value::from)
-        }),
+        code: own
+            .map_or(Value::Null, |own| own.kind().code().map_or_else(|| own.code().clone(), Value::from)),
         data: serde_json::to_value(error).unwrap_or(Value::Null),
     };
     // A struct of strings and JSON values always encodes.
@@ -95,10 +94,7 @@ mod tests {
             (error.kind(), error.name(), error.to_string()),
             (ErrorKind::Foreign, "ValueError", "pe".to_owned())
         );
-        assert_eq!(
-            (error.code(), error.data()),
-            (&Value::from(7), &serde_json::json!({"x": 1}))
-        );
+        assert_eq!((error.code(), error.data()), (&Value::from(7), &serde_json::json!({"x": 1})));
     }
 
     #[test]

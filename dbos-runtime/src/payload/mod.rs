@@ -39,15 +39,9 @@ pub(crate) fn readable(serialization: Option<&str>) -> Result<()> {
 }
 
 fn unencodable(error: &dyn std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Serialization,
-        format!("the value cannot be stored as JSON: {error}"),
-    )
+    Error::new(ErrorKind::Serialization, format!("the value cannot be stored as JSON: {error}"))
 }
 
 fn undecodable(error: &dyn std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::Serialization,
-        format!("the stored JSON is not of the asked type: {error}"),
-    )
+    Error::new(ErrorKind::Serialization, format!("the stored JSON is not of the asked type: {error}"))
 }

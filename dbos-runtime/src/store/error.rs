@@ -36,11 +36,7 @@ impl StoreError {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let kind = if error.is_transient() {
-            ErrorKind::Unavailable
-        } else {
-            ErrorKind::Database
-        };
+        let kind = if error.is_transient() { ErrorKind::Unavailable } else { ErrorKind::Database };
         // The chain goes to the log; the message stays free of SQL and secrets.
         tracing::warn!(error = &error as &dyn std::error::Error, "a database call failed");
         Self::new(kind, error.to_string())
@@ -50,10 +46,9 @@ impl From<StoreError> for Error {
 /// What a driver's error means, by the code that the database gave it.
 pub(crate) fn classify(error: sqlx::Error, by_code: impl Fn(&str) -> Option<Verdict>) -> StoreError {
     let verdict = match &error {
-        sqlx::Error::Database(database) => database
-            .code()
-            .and_then(|code| by_code(&code))
-            .unwrap_or(Verdict::Rejected),
+        sqlx::Error::Database(database) => {
+            database.code().and_then(|code| by_code(&code)).unwrap_or(Verdict::Rejected)
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

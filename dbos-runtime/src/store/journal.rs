@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,45 +71,45 @@ impl Journal {
     ) -> Self {
         let lanes = lanes.into_iter().map(|lane| {
             let (inbox, entries) = mpsc::channel(INBOX);
-            let worker = Worker {
-                lane,
-                entries,
-                wakeups: wakeups.clone(),
-                stop: stop.clone(),
-                shared: false,
-            };
+            let worker =
+                Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
             tasks.spawn(worker.run());
             inbox
         });
-        Self {
-            lanes: lanes.collect(),
-        }
+        Self { lanes: lanes.collect() }
     }
 
     /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
     /// journal was shut down first.
     ///
+    /// Boxed, so that a workflow which waits for days does not keep the room of its last write.
+    ///
     /// Cancel safe: a write that was handed over is finished though nobody waits.
-    pub(crate) async fn write(&self, write: Write) -> Option<Receipt> {
-        self.hand_over(write, None).await
+    pub(crate) fn write(&self, write: Write) -> BoxFuture<'_, Option<Receipt>> {
+        Box::pin(self.hand_over(write, None))
     }
 
     /// Like [`write`](Self::write), but gives up with [`Receipt::Expired`] a write that could not be sent in time.
-    pub(crate) async fn write_within(&self, write: Write, patience: Duration) -> Option<Receipt> {
-        self.hand_over(write, Some(Instant::now() + patience)).await
+    pub(crate) fn write_within(&self, write: Write, patience: Duration) -> BoxFuture<'_, Option<Receipt>> {
+        Box::pin(self.hand_over(write, Some(Instant::now() + patience)))
     }
 
     async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
+        self.submit(write, patience).await?.await.ok()
+    }
+
+    /// Hands the write over; its receipt comes through the channel. Waits only while the lane's inbox is full.
+    ///
+    /// Cancel safe: a call that is dropped has handed nothing over.
+    pub(crate) async fn submit(
+        &self,
+        write: Write,
+        patience: Option<Instant>,
+    ) -> Option<oneshot::Receiver<Receipt>> {
         let (reply, receipt) = oneshot::channel();
         let lane = self.lane_of(write.workflow())?;
-        lane.send(Entry {
-            write,
-            patience,
-            reply,
-        })
-        .await
-        .ok()?;
-        receipt.await.ok()
+        lane.send(Entry { write, patience, reply }).await.ok()?;
+        Some(receipt)
     }
 
     fn lane_of(&self, workflow: &str) -> Option<&mpsc::Sender<Entry>> {
@@ -203,10 +204,7 @@ impl<L: Lane> Worker<L> {
             match tokio::time::timeout(DEADLINE, self.lane.ready()).await {
                 Ok(Ok(())) => return Some(()),
                 Ok(Err(error)) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the journal has no connection"
-                    );
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the journal has no connection");
                 }
                 Err(_) => tracing::warn!("the journal's connection attempt took longer than {DEADLINE:?}"),
             }
@@ -259,10 +257,7 @@ fn refusal(error: &sqlx::Error) -> Receipt {
     match error {
         sqlx::Error::Database(database) if database.is_foreign_key_violation() => Receipt::NoDestination,
         _ => {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "the database refuses a write"
-            );
+            tracing::error!(error = error as &dyn std::error::Error, "the database refuses a write");
             Receipt::Rejected("the database refused the write".to_owned())
         }
     }
@@ -305,11 +300,7 @@ impl Batch {
             if patience.is_some_and(|patience| patience <= now) {
                 let _ = reply.send(Receipt::Expired);
             } else {
-                self.push(Entry {
-                    write,
-                    patience,
-                    reply,
-                });
+                self.push(Entry { write, patience, reply });
             }
         }
     }
@@ -325,17 +316,10 @@ impl Batch {
     }
 
     fn singles(self) -> impl Iterator<Item = Batch> {
-        self.writes
-            .into_iter()
-            .zip(self.replies)
-            .map(|(write, (reply, patience))| {
-                let mut single = Batch::default();
-                single.push(Entry {
-                    write,
-                    patience,
-                    reply,
-                });
-                single
-            })
+        self.writes.into_iter().zip(self.replies).map(|(write, (reply, patience))| {
+            let mut single = Batch::default();
+            single.push(Entry { write, patience, reply });
+            single
+        })
     }
 }

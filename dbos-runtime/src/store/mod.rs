@@ -8,10 +8,7 @@ pub(crate) mod journal;
 pub(crate) mod migrate;
 mod receipts;
 pub(crate) mod wakeups;
-#[cfg_attr(
-    not(feature = "sqlite"),
-    allow(dead_code, reason = "only SQLite has one writer")
-)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
 
 #[cfg(feature = "postgres")]
@@ -69,16 +66,12 @@ impl Store {
         let scheme = config.database_url.split(':').next().unwrap_or_default();
         match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(Self::Postgres(Arc::new(
-                postgres::Postgres::open(config, identity).await?,
-            ))),
+            "postgres" | "postgresql" => {
+                Ok(Self::Postgres(Arc::new(postgres::Postgres::open(config, identity).await?)))
+            }
             #[cfg(feature = "sqlite")]
-            "sqlite" => Ok(Self::Sqlite(Arc::new(
-                sqlite::Sqlite::open(config, identity).await?,
-            ))),
-            _ => Err(Error::invalid(
-                "the database URL must start with postgres:// or sqlite:",
-            )),
+            "sqlite" => Ok(Self::Sqlite(Arc::new(sqlite::Sqlite::open(config, identity).await?))),
+            _ => Err(Error::invalid("the database URL must start with postgres:// or sqlite:")),
         }
     }
 
@@ -179,7 +172,10 @@ impl Store {
 
     /// Cancels a workflow that has not ended with an outcome; how many rows that was.
     pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        ask!(self, backend => backend.cancel(id).await)
+        failpoint::pass(Boundary::Cancel, Side::Before);
+        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
+        failpoint::pass(Boundary::Cancel, Side::After);
+        Ok(cancelled)
     }
 
     /// All recorded steps of a workflow, in order.
@@ -204,6 +200,9 @@ impl Store {
 
     /// Registers the running version; the name of the application that has it.
     pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
-        ask!(self, backend => backend.register_version(row_id).await)
+        failpoint::pass(Boundary::Register, Side::Before);
+        let owner = ask!(self, backend => backend.register_version(row_id).await)?;
+        failpoint::pass(Boundary::Register, Side::After);
+        Ok(owner)
     }
 }

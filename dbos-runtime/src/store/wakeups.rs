@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::model::write::{Hint, Touched, Write};
 
 /// Hints that wait to be sent to other processes; past that they are dropped, and their readers' own look covers it.
+#[cfg(feature = "postgres")]
 const OUTBOX: usize = 8192;
 
 /// The process's exchange of hints. Cheap to clone.
@@ -56,11 +57,7 @@ impl Wakeups {
         entry.count += 1;
         let notify = Arc::clone(&entry.notify);
         drop(waiters);
-        Subscription {
-            wakeups: self.clone(),
-            key,
-            notify,
-        }
+        Subscription { wakeups: self.clone(), key, notify }
     }
 
     /// Tells everybody in this process, and through the outbox the others, what a commit touched.
@@ -84,6 +81,7 @@ impl Wakeups {
     }
 
     /// Wakes everybody: hints may have been lost.
+    #[cfg(feature = "postgres")]
     pub(crate) fn poke_all(&self) {
         for waiters in self.waiters().values() {
             waiters.notify.notify_waiters();
@@ -91,10 +89,7 @@ impl Wakeups {
     }
 
     /// Says whether hints of other processes come in.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        allow(dead_code, reason = "only Postgres has other processes to hear")
-    )]
+    #[cfg(feature = "postgres")]
     pub(crate) fn set_heard(&self, heard: bool) {
         self.inner.heard.store(heard, Ordering::Relaxed);
     }
@@ -106,17 +101,11 @@ impl Wakeups {
 
     /// What is being waited for in this process.
     pub(crate) fn waited_for(&self) -> Vec<Touched> {
-        self.waiters()
-            .values()
-            .map(|waiters| waiters.touched.clone())
-            .collect()
+        self.waiters().values().map(|waiters| waiters.touched.clone()).collect()
     }
 
     /// Where hints for other processes go from now on.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        allow(dead_code, reason = "only Postgres has other processes to tell")
-    )]
+    #[cfg(feature = "postgres")]
     pub(crate) fn outbox_to(&self) -> mpsc::Receiver<Touched> {
         let (sender, receiver) = mpsc::channel(OUTBOX);
         *self.outbox() = Some(sender);

@@ -17,17 +17,22 @@ pub(crate) async fn run(db: &Db) -> Result<(), MigrateError> {
     }
 }
 
-/// Creates the database if its server does not have it.
+/// Creates the database if it is not there.
 pub(crate) async fn create_database(url: &str) -> sqlx::Result<()> {
     match AnyConnection::connect(url).await {
-        Ok(connection) => connection.close().await,
-        Err(error) if is_missing(&error) => Any::create_database(url).await,
-        Err(error) => Err(error),
+        Ok(connection) => return connection.close().await,
+        // Postgres has no such database, SQLite no such file.
+        Err(error) if has_code(&error, &["3D000", "14"]) => {}
+        Err(error) => return Err(error),
+    }
+    match Any::create_database(url).await {
+        // Another process was quicker.
+        Err(error) if has_code(&error, &["42P04", "23505"]) => Ok(()),
+        created => created,
     }
 }
 
-/// Postgres knows no such database, or SQLite cannot open such a file.
-fn is_missing(error: &sqlx::Error) -> bool {
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| ["3D000", "14"].contains(&&*code))
+    code.is_some_and(|code| codes.contains(&&*code))
 }

@@ -1,10 +1,9 @@
 //! Start of a purchase, once per key.
 
 use axum::extract::State;
-use dbos_axum::DbosCtx;
+use dbos_axum::{DbosCtx, IdempotencyKey, Path};
 
 use super::event::wait_for;
-use super::extract::Path;
 use crate::app::AppState;
 use crate::error::ShopError;
 use crate::workflows::checkout::{PAYMENT_ID, checkout};
@@ -13,9 +12,8 @@ use crate::workflows::checkout::{PAYMENT_ID, checkout};
 pub(crate) async fn by_path(
     ctx: DbosCtx,
     State(app): State<AppState>,
-    Path(key): Path<String>,
+    Path(key): Path<IdempotencyKey>,
 ) -> Result<String, ShopError> {
-    let key = key.parse()?;
     start(&ctx.with_key(key), &app).await
 }
 

@@ -1,9 +1,9 @@
 //! The endpoints, a file for each thing that they are about.
 
 pub(crate) mod checkout;
+mod connection;
 pub(crate) mod crash;
 mod event;
-mod extract;
 pub(crate) mod health;
 pub(crate) mod orders;
 pub(crate) mod page;

@@ -1,8 +1,9 @@
 //! The orders, for everybody to see.
 
 use axum::Json;
+use dbos_axum::Path;
 
-use super::extract::{Connection, Path};
+use super::connection::Connection;
 use crate::db::orders::{self, Order};
 use crate::error::ShopError;
 

@@ -1,11 +1,11 @@
 //! What the payment provider calls. The page's two buttons play the provider.
 
 use axum::extract::State;
-use dbos_axum::DbosCtx;
+use dbos_axum::{DbosCtx, Path};
 use dbos_runtime::WorkflowId;
 
+use super::connection::Connection;
 use super::event::wait_for;
-use super::extract::{Connection, Path};
 use crate::app::AppState;
 use crate::db::orders;
 use crate::error::ShopError;

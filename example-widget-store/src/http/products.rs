@@ -3,7 +3,7 @@
 use axum::Json;
 use serde_json::{Value, json};
 
-use super::extract::Connection;
+use super::connection::Connection;
 use crate::db::inventory::{self, Product};
 use crate::error::ShopError;
 

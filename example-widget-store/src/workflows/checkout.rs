@@ -74,7 +74,8 @@ pub async fn checkout(ctx: Ctx) -> Result<()> {
 // ---- Undo -------------------------------------------------------------------------------------------------------
 
 async fn undo_reserve_inventory(ctx: &Ctx) -> Result<()> {
-    ctx.transaction(&ctx.state().db, "undo_reserve_inventory", async |tx| Ok(inventory::put_back(tx).await?)).await
+    ctx.transaction(&ctx.state().db, "undo_reserve_inventory", async |tx| Ok(inventory::put_back(tx).await?))
+        .await
 }
 
 async fn cancel_order(ctx: &Ctx, order: i64) -> Result<()> {

@@ -1,4 +1,5 @@
 //! A transaction step as an open transaction in the workflow's own hands.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 use dbos_runtime::{Begun, Ctx as RuntimeCtx, Datasource, ErrorKind, workflow};
 use harness::{Backend, Fresh, on_each_backend};
@@ -33,22 +34,12 @@ async fn sells(ctx: Ctx, (item, stop): (String, String)) -> Result<String, Fail>
 /// Kills a process whose workflow is at the door, and gives the result that the next one finds.
 async fn recovered(fresh: &Fresh, app: &App, stop: &str) -> String {
     let first = process(fresh, "a", app.clone(), sells).launch().await.unwrap();
-    first
-        .start(sells, ("ink".to_owned(), stop.to_owned()))
-        .id("w")
-        .await
-        .unwrap();
+    first.start(sells, ("ink".to_owned(), stop.to_owned())).id("w").await.unwrap();
     app.door.knock().await;
     kill(first).await;
     app.door.let_in(1);
     let second = process(fresh, "a", app.clone(), sells).launch().await.unwrap();
-    let result = second
-        .retrieve::<String, Fail>("w")
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
+    let result = second.retrieve::<String, Fail>("w").await.unwrap().result().await.unwrap();
     kill(second).await;
     result
 }

@@ -1,6 +1,7 @@
 //! An application with one table, and what its tests need: a count of runs, a door, a second process.
 //!
 //! The table has no key, so that an effect that happens twice shows as two rows.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,21 +27,14 @@ impl Parts<Any> {
     /// An application whose table is made in that database.
     pub(crate) async fn on(fresh: &Fresh) -> App {
         let db = Datasource::connect(fresh.url()).await.unwrap();
-        sqlx::query("CREATE TABLE ledger (entry TEXT NOT NULL)")
-            .execute(db.pool())
-            .await
-            .unwrap();
+        sqlx::query("CREATE TABLE ledger (entry TEXT NOT NULL)").execute(db.pool()).await.unwrap();
         Self::with(db)
     }
 }
 
 impl<DB: Backend> Parts<DB> {
     pub(crate) fn with(db: Datasource<DB>) -> Arc<Self> {
-        Arc::new(Self {
-            db,
-            runs: AtomicU32::new(0),
-            door: Door::default(),
-        })
+        Arc::new(Self { db, runs: AtomicU32::new(0), door: Door::default() })
     }
 
     /// Counts a run of a body, and says which one it is, from 1.
@@ -61,10 +55,7 @@ pub(crate) struct Door {
 
 impl Default for Door {
     fn default() -> Self {
-        Self {
-            arrived: Semaphore::new(0),
-            open: Semaphore::new(0),
-        }
+        Self { arrived: Semaphore::new(0), open: Semaphore::new(0) }
     }
 }
 
@@ -112,22 +103,12 @@ impl Fail {
 
 /// The query of an application, in a function of its own.
 pub(crate) async fn add(tx: &mut AnyConnection, entry: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO ledger (entry) VALUES ($1)")
-        .bind(entry)
-        .execute(tx)
-        .await
-        .map(drop)
+    sqlx::query("INSERT INTO ledger (entry) VALUES ($1)").bind(entry).execute(tx).await.map(drop)
 }
 
 /// The entries, in order.
 pub(crate) async fn entries(fresh: &Fresh) -> Vec<String> {
-    fresh
-        .query("SELECT entry FROM ledger ORDER BY entry")
-        .await
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect()
+    fresh.query("SELECT entry FROM ledger ORDER BY entry").await.into_iter().flatten().flatten().collect()
 }
 
 /// What is recorded of each step: name, and output or error.
@@ -162,10 +143,7 @@ pub(crate) fn process<W: Workflow>(
     state: W::State,
     workflow: W,
 ) -> Builder<W::State> {
-    harness::builder(fresh)
-        .executor_id(executor)
-        .state(state)
-        .register(workflow)
+    harness::builder(fresh).executor_id(executor).state(state).register(workflow)
 }
 
 /// A process that notices by its own writes alone that a workflow is not its own any more.
@@ -180,9 +158,7 @@ pub(crate) async fn kill(dbos: Dbos) {
 
 /// Says that another process owns every workflow now.
 pub(crate) async fn steal(fresh: &Fresh) {
-    fresh
-        .execute("UPDATE workflow_status SET owner_xid = 'thief'")
-        .await;
+    fresh.execute("UPDATE workflow_status SET owner_xid = 'thief'").await;
 }
 
 /// Puts every workflow back into the queue, as a process does that takes its owner for dead.
@@ -202,10 +178,5 @@ where
     F: Fn(Ctx<S, Fail>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<String, Fail>> + Send + 'static,
 {
-    builder
-        .state(state)
-        .register_fn("w", move |ctx, (): ()| body(ctx))
-        .launch()
-        .await
-        .unwrap()
+    builder.state(state).register_fn("w", move |ctx, (): ()| body(ctx)).launch().await.unwrap()
 }

@@ -1,4 +1,5 @@
 //! Transaction steps on the system database: the application's rows and the step's record are one commit.
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 use std::time::Duration;
 
@@ -38,10 +39,7 @@ async fn sells_out(ctx: Ctx) -> Result<String, Fail> {
             Err::<(), _>(Fail::SoldOut { left: 3 })
         })
         .await;
-    ctx.transaction(&ctx.state().db, "apologize", async move |tx| {
-        Ok(add(tx, "sorry").await?)
-    })
-    .await?;
+    ctx.transaction(&ctx.state().db, "apologize", async move |tx| Ok(add(tx, "sorry").await?)).await?;
     ctx.state().door.pass().await;
     sold.map(|()| String::new())
 }
@@ -304,22 +302,16 @@ on_each_backend! {
 async fn the_native_drivers_work_as_well() {
     let fresh = harness::fresh(harness::Backend::Sqlite).await;
     let db = Datasource::<sqlx::Sqlite>::connect(fresh.url()).await.unwrap();
-    sqlx::query("CREATE TABLE ledger (entry TEXT)")
-        .execute(db.pool())
-        .await
-        .unwrap();
-    let dbos = launch(
-        harness::builder(&fresh),
-        db,
-        async |ctx: RuntimeCtx<Datasource<sqlx::Sqlite>, Fail>| {
+    sqlx::query("CREATE TABLE ledger (entry TEXT)").execute(db.pool()).await.unwrap();
+    let dbos =
+        launch(harness::builder(&fresh), db, async |ctx: RuntimeCtx<Datasource<sqlx::Sqlite>, Fail>| {
             let write = ctx.transaction(ctx.state(), "write", async move |tx| {
                 sqlx::query("INSERT INTO ledger VALUES ('x')").execute(tx).await?;
                 Ok("done".to_owned())
             });
             write.await
-        },
-    )
-    .await;
+        })
+        .await;
     assert_eq!(dbos.start(W, ()).await.unwrap().result().await.unwrap(), "done");
     assert_eq!(ledger::entries(&fresh).await, ["x"]);
     kill(dbos).await;

@@ -1,4 +1,5 @@
 //! Transaction steps on another database than the system's: a witness row there proves the commit.
+#![expect(clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 use std::sync::Arc;
 
@@ -35,11 +36,7 @@ async fn sells(ctx: Ctx, stops: String) -> Result<String, Fail> {
     if stops.contains("after") {
         ctx.state().door.pass().await;
     }
-    if stops.contains("error") {
-        Err(Fail::SoldOut { left: 0 })
-    } else {
-        Ok(sold)
-    }
+    if stops.contains("error") { Err(Fail::SoldOut { left: 0 }) } else { Ok(sold) }
 }
 
 /// An application's database of its own.
@@ -52,22 +49,12 @@ async fn elsewhere(fresh: &Fresh) -> (Fresh, App) {
 /// As `elsewhere`, with the witness table that an earlier workflow has made.
 async fn in_use(fresh: &Fresh) -> (Fresh, App) {
     let (application, app) = elsewhere(fresh).await;
-    let dbos = process(fresh, "earlier", app.clone(), sells)
-        .launch()
-        .await
-        .unwrap();
-    dbos.start(sells, String::new())
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
+    let dbos = process(fresh, "earlier", app.clone(), sells).launch().await.unwrap();
+    dbos.start(sells, String::new()).await.unwrap().result().await.unwrap();
     kill(dbos).await;
-    for (database, table) in [
-        (fresh, "workflow_status"),
-        (fresh, "operation_outputs"),
-        (&application, "ledger"),
-    ] {
+    for (database, table) in
+        [(fresh, "workflow_status"), (fresh, "operation_outputs"), (&application, "ledger")]
+    {
         database.execute(&format!("DELETE FROM {table}")).await;
     }
     (application, Parts::with(app.db.clone()))
@@ -285,39 +272,16 @@ on_each_backend! {
 async fn a_datasource_that_looks_in_the_wrong_schema_is_still_exact() {
     let fresh = Fresh::new(Backend::Postgres).await;
     let app = Parts::on(&fresh).await;
-    let first = process(&fresh, "a", app.clone(), sells)
-        .schema("engine")
-        .launch()
-        .await
-        .unwrap();
+    let first = process(&fresh, "a", app.clone(), sells).schema("engine").launch().await.unwrap();
     first.start(sells, "after".to_owned()).id("w").await.unwrap();
     app.door.knock().await;
-    assert_eq!(
-        fresh.scalar("SELECT count(*) FROM dbos.datasource_outputs").await,
-        1
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM dbos.datasource_outputs").await, 1);
     kill(first).await;
-    let second = process(&fresh, "a", app.clone(), sells)
-        .schema("engine")
-        .launch()
-        .await
-        .unwrap();
+    let second = process(&fresh, "a", app.clone(), sells).schema("engine").launch().await.unwrap();
     app.door.let_in(1);
-    second
-        .retrieve::<String, Fail>("w")
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
-    assert_eq!(
-        fresh.scalar("SELECT count(*) FROM dbos.datasource_outputs").await,
-        0
-    );
-    assert_eq!(
-        (app.runs(), fresh.scalar("SELECT count(*) FROM ledger").await),
-        (1, 1)
-    );
+    second.retrieve::<String, Fail>("w").await.unwrap().result().await.unwrap();
+    assert_eq!(fresh.scalar("SELECT count(*) FROM dbos.datasource_outputs").await, 0);
+    assert_eq!((app.runs(), fresh.scalar("SELECT count(*) FROM ledger").await), (1, 1));
     kill(second).await;
 }
 
@@ -327,10 +291,7 @@ async fn a_commit_that_nobody_waits_for_is_recorded() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (application, app) = in_use(&fresh).await;
     let mut locked = app.db.pool().begin().await.unwrap();
-    sqlx::query("LOCK TABLE dbos.datasource_outputs IN EXCLUSIVE MODE")
-        .execute(&mut *locked)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE dbos.datasource_outputs IN EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
     let dbos = launch(harness::builder(&fresh), app.clone(), async |ctx: Ctx| {
         let app = ctx.state().clone();
         let write = TransactionOptions::named("unloved");
@@ -365,12 +326,7 @@ async fn a_role_that_may_not_create_tables_uses_those_that_are_there() {
     let application = Fresh::new(Backend::Postgres).await;
     let app = Parts::on(&application).await;
     let dbos = process(&fresh, "a", app, sells).launch().await.unwrap();
-    dbos.start(sells, String::new())
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
+    dbos.start(sells, String::new()).await.unwrap().result().await.unwrap();
     kill(dbos).await;
     // A role that every server has, and that may do nothing in a schema unless it is told.
     let grants = "GRANT USAGE ON SCHEMA dbos TO pg_monitor; GRANT SELECT ON dbos.dbos_datasource_migrations TO pg_monitor; \
@@ -379,28 +335,20 @@ async fn a_role_that_may_not_create_tables_uses_those_that_are_there() {
     application.execute(grants).await;
 
     let options: sqlx::postgres::PgConnectOptions = application.url().parse().unwrap();
-    let pool = PgPoolOptions::new()
-        .connect_with(options.options([("role", "pg_monitor")]))
-        .await
-        .unwrap();
+    let pool = PgPoolOptions::new().connect_with(options.options([("role", "pg_monitor")])).await.unwrap();
     let db = Datasource::<Postgres>::from_pool(pool).unwrap();
     let dbos = launch(
         harness::builder(&fresh),
         Arc::new(db),
         async |ctx: RuntimeCtx<Arc<Datasource<Postgres>>, Fail>| {
             let write = ctx.transaction(ctx.state(), "write", async move |tx| {
-                sqlx::query("CREATE TABLE forbidden (n INT)")
-                    .execute(&mut *tx)
-                    .await
-                    .unwrap_err();
+                sqlx::query("CREATE TABLE forbidden (n INT)").execute(&mut *tx).await.unwrap_err();
                 Ok(())
             });
             // The forbidden statement has spoiled the transaction.
             assert_eq!(write.await.unwrap_err().kind(), Some(ErrorKind::Transaction));
             let write = ctx.transaction(ctx.state(), "write", async move |tx| {
-                sqlx::query("INSERT INTO ledger VALUES ('modest')")
-                    .execute(tx)
-                    .await?;
+                sqlx::query("INSERT INTO ledger VALUES ('modest')").execute(tx).await?;
                 Ok(String::new())
             });
             write.await

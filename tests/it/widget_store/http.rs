@@ -5,7 +5,7 @@ use std::time::Duration;
 use example_widget_store::Settings;
 use futures_util::future::join_all;
 use harness::proxy::{Mode, Proxy};
-use harness::{Backend, on_each_backend};
+use harness::{Backend, Fresh, on_each_backend};
 use http::Method;
 use serde_json::json;
 
@@ -299,6 +299,40 @@ async fn a_database_that_is_away_is_a_503_and_the_next_request_after_it_is_back_
     let order = shop.decide("ada", "paid").await;
     assert!([PAID, DISPATCHED].map(Into::into).contains(&shop.order(order).await["order_status"]));
     assert_eq!(shop.checkout("bob").await, "bob");
+    shop.close().await;
+}
+
+/// A shop with many open connections, all of which a restart of the database cuts.
+async fn busy_shop(fresh: &Fresh) -> (Shop, Proxy) {
+    let proxy = Proxy::before(fresh.url()).await;
+    let shop = Shop::open_with(settings(&proxy.url(fresh.url()))).await;
+    let paths: Vec<_> = (0..100).map(|customer| format!("/checkout/customer-{customer}")).collect();
+    join_all(paths.iter().map(|path| shop.post(path))).await;
+    (shop, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_the_database_is_not_noticed_by_who_looks() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let (shop, proxy) = busy_shop(&fresh).await;
+    for path in ["/product", "/orders", "/order/1"] {
+        proxy.reset_all();
+        let answer = shop.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the runtime's pool finds its stale connections one by one, a failed call each"]
+async fn a_restart_of_the_database_is_not_noticed_by_who_buys() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let (shop, proxy) = busy_shop(&fresh).await;
+    proxy.reset_all();
+    assert_eq!(shop.get("/healthz").await.status, 200);
+    proxy.reset_all();
+    let answer = tokio::time::timeout(Duration::from_secs(1), shop.post("/checkout/customer-1"));
+    assert_eq!(answer.await.expect("an answer within a second").status, 200);
     shop.close().await;
 }
 

@@ -46,7 +46,6 @@ impl Shop {
     }
 
     /// Reserves a widget, and gives the payment id.
-    #[track_caller]
     async fn checkout(&self, key: &str) -> String {
         let response = self.post(&format!("/checkout/{key}")).await;
         assert_eq!(response.status, 200, "{}", response.text());

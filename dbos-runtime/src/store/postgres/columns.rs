@@ -138,9 +138,7 @@ impl<'a> Columns<'a> {
                 let id = receive.fence.id.as_str();
                 self.fences.push((id, receive.fence.token.as_str()));
                 let earlier = self.receives.id.iter().zip(&self.receives.topic);
-                let rank = earlier
-                    .filter(|(other, topic)| **other == id && **topic == receive.topic)
-                    .count();
+                let rank = earlier.filter(|(other, topic)| **other == id && **topic == receive.topic).count();
                 self.receives.id.push(id);
                 self.receives.number.push(receive.number);
                 self.receives.topic.push(&receive.topic);
@@ -148,9 +146,7 @@ impl<'a> Columns<'a> {
                 self.receives.started.push(receive.started.as_millis());
                 self.receives.completed.push(receive.completed.as_millis());
                 self.receives.expired.push(receive.expired);
-                self.receives
-                    .wake
-                    .push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
+                self.receives.wake.push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
             }
             Write::Start(new) => {
                 self.starts.id.push(new.id.as_str());
@@ -160,12 +156,9 @@ impl<'a> Columns<'a> {
                 self.starts.user.push(new.user.as_deref());
                 self.starts.roles.push(new.roles.as_deref());
                 self.starts.attributes.push(new.attributes.as_deref());
-                self.starts
-                    .parent
-                    .push(new.parent.as_ref().map(|parent| parent.fence.id.as_str()));
+                self.starts.parent.push(new.parent.as_ref().map(|parent| parent.fence.id.as_str()));
                 if let Some(parent) = &new.parent {
-                    self.fences
-                        .push((parent.fence.id.as_str(), parent.fence.token.as_str()));
+                    self.fences.push((parent.fence.id.as_str(), parent.fence.token.as_str()));
                     self.links.push(parent.fence.id.as_str(), &parent.step);
                 }
             }
@@ -218,60 +211,34 @@ impl<'a> Columns<'a> {
         }
         if self.parts.events {
             let events = &self.events;
-            query = query
-                .bind(&events.id)
-                .bind(&events.number)
-                .bind(&events.key)
-                .bind(&events.value);
+            query = query.bind(&events.id).bind(&events.number).bind(&events.key).bind(&events.value);
         }
         if self.parts.messages {
             let messages = &self.messages;
-            query = query
-                .bind(&messages.sender)
-                .bind(&messages.number)
-                .bind(&messages.id);
-            query = query
-                .bind(&messages.destination)
-                .bind(&messages.topic)
-                .bind(&messages.value);
+            query = query.bind(&messages.sender).bind(&messages.number).bind(&messages.id);
+            query = query.bind(&messages.destination).bind(&messages.topic).bind(&messages.value);
         }
         if self.parts.receives {
             let receives = &self.receives;
-            query = query
-                .bind(&receives.id)
-                .bind(&receives.number)
-                .bind(&receives.topic)
-                .bind(&receives.rank);
+            query =
+                query.bind(&receives.id).bind(&receives.number).bind(&receives.topic).bind(&receives.rank);
             query = query.bind(&receives.started).bind(&receives.completed);
             query = query.bind(&receives.expired).bind(&receives.wake);
         }
         if self.parts.starts {
             let starts = &self.starts;
-            query = query
-                .bind(&starts.id)
-                .bind(&starts.name)
-                .bind(&starts.token)
-                .bind(&starts.input);
-            query = query
-                .bind(&starts.user)
-                .bind(&starts.roles)
-                .bind(&starts.attributes)
-                .bind(&starts.parent);
-            query = query
-                .bind(&identity.executor)
-                .bind(&identity.version)
-                .bind(&identity.application_id);
+            query = query.bind(&starts.id).bind(&starts.name).bind(&starts.token).bind(&starts.input);
+            query =
+                query.bind(&starts.user).bind(&starts.roles).bind(&starts.attributes).bind(&starts.parent);
+            query = query.bind(&identity.executor).bind(&identity.version).bind(&identity.application_id);
         }
         if self.parts.links {
             query = self.links.bind(query);
         }
         if self.parts.outcomes {
             let outcomes = &self.outcomes;
-            query = query
-                .bind(&outcomes.id)
-                .bind(&outcomes.token)
-                .bind(&outcomes.output)
-                .bind(&outcomes.error);
+            query =
+                query.bind(&outcomes.id).bind(&outcomes.token).bind(&outcomes.output).bind(&outcomes.error);
         }
         query
     }

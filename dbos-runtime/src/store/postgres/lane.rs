@@ -40,23 +40,14 @@ impl PostgresLane {
         statements: Arc<Statements>,
         identity: Arc<Identity>,
     ) -> Self {
-        Self {
-            options,
-            statements,
-            identity,
-            connection: None,
-            texts: HashMap::new(),
-        }
+        Self { options, statements, identity, connection: None, texts: HashMap::new() }
     }
 
     async fn apply_together(&mut self, batch: &[Write]) -> Result<Vec<Option<Receipt>>, StoreError> {
         let columns = Columns::of(batch);
         let row = self.send(&columns).await?;
         let answer = Answer::read(&row).map_err(classify)?;
-        Ok(batch
-            .iter()
-            .map(|write| answer.receipt(write, &columns))
-            .collect())
+        Ok(batch.iter().map(|write| answer.receipt(write, &columns)).collect())
     }
 
     async fn send(&mut self, columns: &Columns<'_>) -> Result<PgRow, StoreError> {
@@ -66,10 +57,7 @@ impl PostgresLane {
             statements.fill(&template).into()
         });
         let query = columns.bind(sqlx::query(AssertSqlSafe(Arc::clone(text))), &self.identity);
-        let connection = self
-            .connection
-            .as_mut()
-            .ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+        let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         query.fetch_one(connection).await.map_err(classify)
     }
 }
@@ -85,28 +73,18 @@ impl Lane for PostgresLane {
     }
 
     async fn apply(&mut self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
-        let connection = self
-            .connection
-            .as_mut()
-            .ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
-        let lone = lone::apply(connection, &self.statements, &self.identity, batch)
-            .await
-            .map_err(classify)?;
+        let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+        let lone =
+            lone::apply(connection, &self.statements, &self.identity, batch).await.map_err(classify)?;
         let mut receipts = match lone {
             Some(applied) => vec![applied.then_some(Receipt::Done)],
             None => self.apply_together(batch).await?,
         };
         if receipts.iter().any(Option::is_none) {
-            let connection = self
-                .connection
-                .as_mut()
-                .ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+            let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
             verify::fill(connection, &self.statements, batch, &mut receipts).await?;
         }
-        Ok(receipts
-            .into_iter()
-            .map(|receipt| receipt.unwrap_or(Receipt::Lost(None)))
-            .collect())
+        Ok(receipts.into_iter().map(|receipt| receipt.unwrap_or(Receipt::Lost(None))).collect())
     }
 
     fn disconnect(&mut self) {
@@ -149,16 +127,11 @@ impl Answer {
         match write {
             Write::Record(_) => (columns.steps() == self.steps).then_some(Receipt::Done),
             Write::Start(_) => (columns.starts() == self.created).then_some(Receipt::Done),
-            Write::Outcome(outcome) => self
-                .finished
-                .iter()
-                .any(|id| id == outcome.fence.id.as_str())
-                .then_some(Receipt::Done),
+            Write::Outcome(outcome) => {
+                self.finished.iter().any(|id| id == outcome.fence.id.as_str()).then_some(Receipt::Done)
+            }
             Write::Send(messages) => {
-                let new = messages
-                    .iter()
-                    .filter(|message| self.delivered.contains(&message.id))
-                    .count();
+                let new = messages.iter().filter(|message| self.delivered.contains(&message.id)).count();
                 Some(Receipt::Sent(new))
             }
             Write::Receive(receive) => {

@@ -92,11 +92,7 @@ pub(super) async fn apply(
             sqlx::query(statements.get(OUTCOME))
                 .bind(outcome.fence.id.as_str())
                 .bind(outcome.fence.token.as_str())
-                .bind(if outcome.error.is_none() {
-                    "SUCCESS"
-                } else {
-                    "ERROR"
-                })
+                .bind(if outcome.error.is_none() { "SUCCESS" } else { "ERROR" })
                 .bind(&outcome.output)
                 .bind(&outcome.error)
                 .execute(connection)

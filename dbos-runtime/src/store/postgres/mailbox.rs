@@ -29,13 +29,7 @@ impl Postgres {
         let query = sqlx::query(self.statements.get(EVENT)).bind(id).bind(key);
         self.ask(async |c| {
             let row = query.fetch_optional(c).await?;
-            row.map(|row| {
-                Ok(Stored {
-                    value: row.try_get(0)?,
-                    serialization: row.try_get(1)?,
-                })
-            })
-            .transpose()
+            row.map(|row| Ok(Stored { value: row.try_get(0)?, serialization: row.try_get(1)? })).transpose()
         })
         .await
     }
@@ -45,13 +39,7 @@ impl Postgres {
         self.ask(async |c| {
             let rows = query.fetch_all(c).await?;
             let pair = |row: sqlx::postgres::PgRow| {
-                Ok((
-                    row.try_get(0)?,
-                    Stored {
-                        value: row.try_get(1)?,
-                        serialization: row.try_get(2)?,
-                    },
-                ))
+                Ok((row.try_get(0)?, Stored { value: row.try_get(1)?, serialization: row.try_get(2)? }))
             };
             rows.into_iter().map(pair).collect()
         })
@@ -69,21 +57,10 @@ impl Postgres {
             }
             let ids: Vec<&str> = of_kind.iter().map(|(_, id, _)| *id).collect();
             let keys: Vec<&str> = of_kind.iter().map(|(_, _, key)| *key).collect();
-            let query = sqlx::query_scalar(self.statements.get(statement))
-                .bind(ids)
-                .bind(keys);
+            let query = sqlx::query_scalar(self.statements.get(statement)).bind(ids).bind(keys);
             let places: Vec<i64> = self.ask(async |c| query.fetch_all(c).await).await?;
-            let at = |place: i64| {
-                usize::try_from(place - 1)
-                    .ok()
-                    .and_then(|place| of_kind.get(place))
-            };
-            present.extend(
-                places
-                    .into_iter()
-                    .filter_map(at)
-                    .map(|(touched, _, _)| (*touched).clone()),
-            );
+            let at = |place: i64| usize::try_from(place - 1).ok().and_then(|place| of_kind.get(place));
+            present.extend(places.into_iter().filter_map(at).map(|(touched, _, _)| (*touched).clone()));
         }
         Ok(present)
     }

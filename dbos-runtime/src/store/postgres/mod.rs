@@ -53,9 +53,7 @@ impl Postgres {
             .log_statements(tracing::log::LevelFilter::Off);
         let opening = async {
             if config.migrate {
-                migrate::create_database_if_missing(&options)
-                    .await
-                    .map_err(|error| cannot_open(&error))?;
+                migrate::create_database_if_missing(&options).await.map_err(|error| cannot_open(&error))?;
             }
             let mut connection = options.connect().await.map_err(|error| cannot_open(&error))?;
             let migrated = if config.migrate {
@@ -87,11 +85,7 @@ impl Postgres {
 
     pub(crate) fn lanes(&self, count: usize) -> Vec<PostgresLane> {
         let lane = || {
-            PostgresLane::new(
-                self.options.clone(),
-                Arc::clone(&self.statements),
-                Arc::clone(&self.identity),
-            )
+            PostgresLane::new(self.options.clone(), Arc::clone(&self.statements), Arc::clone(&self.identity))
         };
         (0..count).map(|_| lane()).collect()
     }

@@ -27,11 +27,8 @@ pub(crate) fn statement(parts: Parts) -> String {
         out.part(RECEIVES, 8);
     }
     if parts.starts {
-        let parent = if parts.links {
-            "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)"
-        } else {
-            "true"
-        };
+        let parent =
+            if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
         out.part(&STARTS.replace("<parent>", parent), 11);
     }
     if parts.links {
@@ -50,11 +47,7 @@ pub(crate) fn statement(parts: Parts) -> String {
         list(parts.messages, "message_uuid", "delivered"),
         list(parts.receives, "id", "owned"),
         list(parts.receives, "id", "received"),
-        pick(
-            parts.receives,
-            "ARRAY(SELECT number FROM received ORDER BY id, number)",
-            "'{}'::int4[]"
-        ),
+        pick(parts.receives, "ARRAY(SELECT number FROM received ORDER BY id, number)", "'{}'::int4[]"),
         list(parts.receives, "value", "received"),
         list(parts.receives, "format", "received"),
     )
@@ -65,16 +58,8 @@ fn pick(present: bool, expression: &str, otherwise: &str) -> String {
 }
 
 fn list(present: bool, column: &str, part: &str) -> String {
-    let order = if part == "received" {
-        " ORDER BY id, number"
-    } else {
-        ""
-    };
-    pick(
-        present,
-        &format!("ARRAY(SELECT {column} FROM {part}{order})"),
-        "'{}'::text[]",
-    )
+    let order = if part == "received" { " ORDER BY id, number" } else { "" };
+    pick(present, &format!("ARRAY(SELECT {column} FROM {part}{order})"), "'{}'::text[]")
 }
 
 #[derive(Default)]
@@ -242,17 +227,9 @@ mod tests {
 
     #[test]
     fn parts_number_on_from_one_another() {
-        let text = statement(Parts {
-            fences: true,
-            steps: true,
-            outcomes: true,
-            ..Parts::default()
-        });
+        let text = statement(Parts { fences: true, steps: true, outcomes: true, ..Parts::default() });
         for placeholder in 1..=16 {
-            assert!(
-                text.contains(&format!("${placeholder}")),
-                "${placeholder} in {text}"
-            );
+            assert!(text.contains(&format!("${placeholder}")), "${placeholder} in {text}");
         }
         assert!(!text.contains("$17") && !text.contains('!'), "{text}");
     }

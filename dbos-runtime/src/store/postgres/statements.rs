@@ -14,27 +14,16 @@ pub(crate) struct Statements {
 
 impl Statements {
     pub(crate) fn new(schema: &str) -> Self {
-        Self {
-            schema: quoted(schema),
-            texts: RwLock::default(),
-        }
+        Self { schema: quoted(schema), texts: RwLock::default() }
     }
 
     /// The statement for this schema.
     pub(crate) fn get(&self, template: &'static str) -> AssertSqlSafe<Arc<str>> {
-        if let Some(text) = self
-            .texts
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(template)
-        {
+        if let Some(text) = self.texts.read().unwrap_or_else(PoisonError::into_inner).get(template) {
             return AssertSqlSafe(Arc::clone(text));
         }
         let text: Arc<str> = self.fill(template).into();
-        self.texts
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(template, Arc::clone(&text));
+        self.texts.write().unwrap_or_else(PoisonError::into_inner).insert(template, Arc::clone(&text));
         AssertSqlSafe(text)
     }
 

@@ -21,12 +21,8 @@ pub(super) async fn fill(
     batch: &[Write],
     receipts: &mut [Option<Receipt>],
 ) -> Result<(), StoreError> {
-    let open: Vec<&Write> = batch
-        .iter()
-        .zip(&*receipts)
-        .filter(|(_, r)| r.is_none())
-        .map(|(w, _)| w)
-        .collect();
+    let open: Vec<&Write> =
+        batch.iter().zip(&*receipts).filter(|(_, r)| r.is_none()).map(|(w, _)| w).collect();
     let standing = Standing::read(connection, statements, &open).await?;
     let starts = existing(connection, statements, &open).await?;
     for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
@@ -66,10 +62,7 @@ impl Standing {
             ids.push(fence.id.as_str());
             numbers.push(first_number(write));
         }
-        let mut standing = Self {
-            owners: HashMap::new(),
-            steps: HashMap::new(),
-        };
+        let mut standing = Self { owners: HashMap::new(), steps: HashMap::new() };
         if ids.is_empty() {
             return Ok(standing);
         }
@@ -82,13 +75,9 @@ impl Standing {
 
     fn add(&mut self, row: &PgRow) -> Result<(), sqlx::Error> {
         let id: String = row.try_get("id")?;
-        let ownership = Ownership {
-            owner: row.try_get("owner_xid")?,
-            status: row.try_get("status")?,
-        };
+        let ownership = Ownership { owner: row.try_get("owner_xid")?, status: row.try_get("status")? };
         if row.try_get::<Option<i32>, _>("function_id")?.is_some() {
-            self.steps
-                .insert((id.clone(), row.try_get("asked")?), rows::step(row)?);
+            self.steps.insert((id.clone(), row.try_get("asked")?), rows::step(row)?);
         }
         self.owners.insert(id, ownership);
         Ok(())
@@ -99,10 +88,7 @@ impl Standing {
             return Receipt::Lost(None);
         };
         let now = self.owners.get(fence.id.as_str()).cloned().unwrap_or_default();
-        let found = self
-            .steps
-            .get(&(fence.id.as_str().to_owned(), first_number(write)))
-            .cloned();
+        let found = self.steps.get(&(fence.id.as_str().to_owned(), first_number(write))).cloned();
         match write {
             Write::Record(record) => receipts::of_record(record, &now, found),
             Write::Receive(_) => match found {
@@ -127,22 +113,13 @@ async fn existing(
 ) -> Result<HashMap<String, Existing>, StoreError> {
     let ids: Vec<&str> = open
         .iter()
-        .filter_map(|write| {
-            if let Write::Start(new) = write {
-                Some(new.id.as_str())
-            } else {
-                None
-            }
-        })
+        .filter_map(|write| if let Write::Start(new) = write { Some(new.id.as_str()) } else { None })
         .collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = sqlx::query(statements.get(EXISTING))
-        .bind(ids)
-        .fetch_all(connection)
-        .await
-        .map_err(classify)?;
+    let rows =
+        sqlx::query(statements.get(EXISTING)).bind(ids).fetch_all(connection).await.map_err(classify)?;
     rows.iter()
         .map(|row| Ok((row.try_get("workflow_uuid")?, rows::existing(row)?)))
         .collect::<Result<_, _>>()

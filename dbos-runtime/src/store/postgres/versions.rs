@@ -20,17 +20,12 @@ impl Postgres {
     /// Registers the running version; the name of the application that has it.
     pub(crate) async fn register_version(&self, row_id: &str) -> Result<Option<String>, StoreError> {
         let identity = &self.identity;
-        let insert = sqlx::query(self.statements.get(REGISTER))
-            .bind(row_id)
-            .bind(&identity.version);
+        let insert = sqlx::query(self.statements.get(REGISTER)).bind(row_id).bind(&identity.version);
         let insert = insert.bind(&identity.application);
         let owner = sqlx::query(self.statements.get(OWNER)).bind(&identity.version);
         self.ask(async |c| {
             insert.execute(&mut *c).await?;
-            owner
-                .fetch_optional(c)
-                .await?
-                .map_or(Ok(None), |row| row.try_get(0))
+            owner.fetch_optional(c).await?.map_or(Ok(None), |row| row.try_get(0))
         })
         .await
     }

@@ -54,11 +54,7 @@ impl Postgres {
             wakeups.set_heard(true);
             wakeups.poke_all();
             while let Some(notification) = listener.try_recv().await? {
-                let hint = if notification.channel() == MESSAGES {
-                    Hint::Message
-                } else {
-                    Hint::Event
-                };
+                let hint = if notification.channel() == MESSAGES { Hint::Message } else { Hint::Event };
                 wakeups.poke(hint, notification.payload().to_owned());
             }
         }

@@ -56,7 +56,8 @@ WITH picked AS (
     FROM picked WHERE w.workflow_uuid = picked.workflow_uuid AND w.status = 'ENQUEUED'
     RETURNING w.*
 )
-SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts, (
+SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
+    c.authenticated_user, c.authenticated_roles, (
     SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
         o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
     FROM {s}.operation_outputs o WHERE o.workflow_uuid = c.workflow_uuid
@@ -79,29 +80,18 @@ WHERE workflow_uuid = $1 AND status NOT IN ('SUCCESS', 'ERROR')";
 
 impl Postgres {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
-        let millis = self
-            .ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await)
-            .await?;
+        let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
         Ok(Timestamp::from_millis(millis))
     }
 
     pub(crate) async fn look(&self, id: &str) -> Result<Option<WorkflowRow>> {
         let query = sqlx::query(self.statements.get(LOOK)).bind(id);
-        self.ask(async |c| {
-            query
-                .fetch_optional(c)
-                .await?
-                .as_ref()
-                .map(rows::workflow)
-                .transpose()
-        })
-        .await
+        self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
     }
 
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
         let query = sqlx::query(self.statements.get(ENDINGS)).bind(ids);
-        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::ending).collect())
-            .await
+        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::ending).collect()).await
     }
 
     pub(crate) async fn displaced(
@@ -127,12 +117,10 @@ impl Postgres {
 
     pub(crate) async fn recover(&self, queue: &str) -> Result<u64> {
         let identity = &self.identity;
-        let query = sqlx::query(self.statements.get(RECOVER))
-            .bind(&identity.executor)
-            .bind(&identity.version);
+        let query =
+            sqlx::query(self.statements.get(RECOVER)).bind(&identity.executor).bind(&identity.version);
         let query = query.bind(&identity.application).bind(queue);
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected()))
-            .await
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 
     pub(crate) async fn claim(
@@ -143,31 +131,20 @@ impl Postgres {
         most: i64,
     ) -> Result<Vec<Claimed>> {
         let identity = &self.identity;
-        let query = sqlx::query(self.statements.get(CLAIM))
-            .bind(queue)
-            .bind(names)
-            .bind(&identity.application);
-        let query = query
-            .bind(&identity.version)
-            .bind(&identity.executor)
-            .bind(token.as_str())
-            .bind(most);
-        self.ask(async |c| query.fetch_all(c).await?.iter().map(claimed).collect())
-            .await
+        let query =
+            sqlx::query(self.statements.get(CLAIM)).bind(queue).bind(names).bind(&identity.application);
+        let query = query.bind(&identity.version).bind(&identity.executor).bind(token.as_str()).bind(most);
+        self.ask(async |c| query.fetch_all(c).await?.iter().map(claimed).collect()).await
     }
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
-        let query = sqlx::query(self.statements.get(PARK))
-            .bind(fence.id.as_str())
-            .bind(fence.token.as_str());
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected()))
-            .await
+        let query = sqlx::query(self.statements.get(PARK)).bind(fence.id.as_str()).bind(fence.token.as_str());
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
         let query = sqlx::query(self.statements.get(CANCEL)).bind(id);
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected()))
-            .await
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 }
 
@@ -178,23 +155,15 @@ fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Er
         name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
         input: row.try_get("input")?,
         serialization: row.try_get("serialization")?,
-        attempts: row
-            .try_get::<Option<i64>, _>("recovery_attempts")?
-            .unwrap_or_default(),
+        attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
+        user: row.try_get("authenticated_user")?,
+        roles: row.try_get("authenticated_roles")?,
         history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
     })
 }
 
-type Recorded = (
-    i32,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-);
+type Recorded =
+    (i32, String, Option<String>, Option<String>, Option<String>, Option<i64>, Option<i64>, Option<String>);
 
 fn recorded(json: &str) -> std::result::Result<Vec<StepRow>, sqlx::Error> {
     let rows: Vec<Recorded> =

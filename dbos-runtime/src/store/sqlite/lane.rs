@@ -33,13 +33,7 @@ pub(crate) struct SqliteLane {
 
 impl SqliteLane {
     pub(crate) fn new(options: SqliteConnectOptions, writer: Writer, identity: Arc<Identity>) -> Self {
-        Self {
-            options,
-            writer,
-            identity,
-            connection: None,
-            values: Values::default(),
-        }
+        Self { options, writer, identity, connection: None, values: Values::default() }
     }
 }
 
@@ -52,17 +46,10 @@ impl Lane for SqliteLane {
     }
 
     async fn apply(&mut self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
-        let connection = self
-            .connection
-            .as_mut()
-            .ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+        let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         let _turn = self.writer.turn().await;
         connection.execute("BEGIN IMMEDIATE").await.map_err(classify)?;
-        let mut work = Work {
-            connection,
-            values: &mut self.values,
-            identity: &self.identity,
-        };
+        let mut work = Work { connection, values: &mut self.values, identity: &self.identity };
         let result = match work.apply(batch).await {
             Ok(receipts) => work.connection.execute("COMMIT").await.map(|_| receipts),
             Err(error) => Err(error),
@@ -156,32 +143,17 @@ impl Work<'_> {
             }
         }
         self.outcomes(batch, &receipts).await?;
-        Ok(receipts
-            .into_iter()
-            .map(|receipt| receipt.unwrap_or(Receipt::Done))
-            .collect())
+        Ok(receipts.into_iter().map(|receipt| receipt.unwrap_or(Receipt::Done)).collect())
     }
 
     async fn owners(&mut self, batch: &[Write]) -> Result<Owners> {
-        let mut ids: Vec<&str> = batch
-            .iter()
-            .filter_map(Write::fence)
-            .map(|fence| fence.id.as_str())
-            .collect();
+        let mut ids: Vec<&str> =
+            batch.iter().filter_map(Write::fence).map(|fence| fence.id.as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
-        let rows = self
-            .values
-            .fetch(self.connection, OWNERS, 1, &ids, |query, id| query.bind(*id))
-            .await?;
+        let rows = self.values.fetch(self.connection, OWNERS, 1, &ids, |query, id| query.bind(*id)).await?;
         let owner = |row: &sqlx::sqlite::SqliteRow| {
-            Ok((
-                row.try_get(0)?,
-                Ownership {
-                    owner: row.try_get(1)?,
-                    status: row.try_get(2)?,
-                },
-            ))
+            Ok((row.try_get(0)?, Ownership { owner: row.try_get(1)?, status: row.try_get(2)? }))
         };
         rows.iter().map(owner).collect()
     }
@@ -259,28 +231,18 @@ impl Work<'_> {
         }
         let events: Vec<(&str, i32, &NewEvent)> = records(batch, receipts)
             .flat_map(|record| {
-                record
-                    .events
-                    .iter()
-                    .map(|event| (record.fence.id.as_str(), first(record), event))
+                record.events.iter().map(|event| (record.fence.id.as_str(), first(record), event))
             })
             .collect();
         for statement in [EVENT, EVENT_HISTORY] {
             self.values
-                .execute(
-                    self.connection,
-                    statement,
-                    4,
-                    &events,
-                    |query, (id, number, event)| {
-                        query.bind(*id).bind(*number).bind(&event.key).bind(&event.value)
-                    },
-                )
+                .execute(self.connection, statement, 4, &events, |query, (id, number, event)| {
+                    query.bind(*id).bind(*number).bind(&event.key).bind(&event.value)
+                })
                 .await?;
         }
-        let messages: Vec<&NewMessage> = records(batch, receipts)
-            .flat_map(|record| &record.messages)
-            .collect();
+        let messages: Vec<&NewMessage> =
+            records(batch, receipts).flat_map(|record| &record.messages).collect();
         self.messages(&messages).await?;
         Ok(())
     }
@@ -307,11 +269,7 @@ impl Work<'_> {
     async fn messages(&mut self, messages: &[&NewMessage]) -> Result<u64> {
         self.values
             .execute(self.connection, MESSAGE, 4, messages, |query, message| {
-                query
-                    .bind(&message.id)
-                    .bind(&message.destination)
-                    .bind(&message.topic)
-                    .bind(&message.value)
+                query.bind(&message.id).bind(&message.destination).bind(&message.topic).bind(&message.value)
             })
             .await
     }
@@ -323,18 +281,12 @@ impl Work<'_> {
 
     async fn receive(&mut self, receive: &Receive) -> Result<Receipt> {
         let id = receive.fence.id.as_str();
-        let oldest = sqlx::query(OLDEST)
-            .bind(id)
-            .bind(&receive.topic)
-            .fetch_optional(&mut *self.connection)
-            .await?;
+        let oldest =
+            sqlx::query(OLDEST).bind(id).bind(&receive.topic).fetch_optional(&mut *self.connection).await?;
         let message = oldest.as_ref().map(|row| {
             Ok::<_, sqlx::Error>((
                 row.try_get::<String, _>(0)?,
-                Stored {
-                    value: row.try_get(1)?,
-                    serialization: row.try_get(2)?,
-                },
+                Stored { value: row.try_get(1)?, serialization: row.try_get(2)? },
             ))
         });
         let message = message.transpose()?;
@@ -353,11 +305,7 @@ impl Work<'_> {
         }
         Ok(match (message, receive.expired) {
             (Some((uuid, message)), _) => {
-                sqlx::query(CONSUME)
-                    .bind(uuid)
-                    .bind(receive.number)
-                    .execute(&mut *self.connection)
-                    .await?;
+                sqlx::query(CONSUME).bind(uuid).bind(receive.number).execute(&mut *self.connection).await?;
                 Receipt::Received(message)
             }
             (None, true) => Receipt::TimedOut,
@@ -366,35 +314,19 @@ impl Work<'_> {
     }
 
     async fn outcomes(&mut self, batch: &[Write], receipts: &[Option<Receipt>]) -> Result<()> {
-        let open = batch
-            .iter()
-            .zip(receipts)
-            .filter(|(_, receipt)| receipt.is_none());
+        let open = batch.iter().zip(receipts).filter(|(_, receipt)| receipt.is_none());
         let outcomes: Vec<&Outcome> = open
-            .filter_map(|(write, _)| {
-                if let Write::Outcome(outcome) = write {
-                    Some(outcome)
-                } else {
-                    None
-                }
-            })
+            .filter_map(|(write, _)| if let Write::Outcome(outcome) = write { Some(outcome) } else { None })
             .collect();
         self.values
             .execute(self.connection, FINISH, 2, &outcomes, |query, outcome| {
-                let status = if outcome.error.is_none() {
-                    "SUCCESS"
-                } else {
-                    "ERROR"
-                };
+                let status = if outcome.error.is_none() { "SUCCESS" } else { "ERROR" };
                 query.bind(outcome.fence.id.as_str()).bind(status)
             })
             .await?;
         self.values
             .execute(self.connection, OUTPUT, 3, &outcomes, |query, outcome| {
-                query
-                    .bind(outcome.fence.id.as_str())
-                    .bind(&outcome.output)
-                    .bind(&outcome.error)
+                query.bind(outcome.fence.id.as_str()).bind(&outcome.output).bind(&outcome.error)
             })
             .await?;
         Ok(())
@@ -416,29 +348,16 @@ fn received(receive: &Receive, message: Option<&Stored>) -> StepRow {
 
 /// The records that have no receipt yet.
 fn records<'a>(batch: &'a [Write], receipts: &'a [Option<Receipt>]) -> impl Iterator<Item = &'a Record> {
-    batch
-        .iter()
-        .zip(receipts)
-        .filter_map(|(write, receipt)| match (write, receipt) {
-            (Write::Record(record), None) => Some(record),
-            _ => None,
-        })
+    batch.iter().zip(receipts).filter_map(|(write, receipt)| match (write, receipt) {
+        (Write::Record(record), None) => Some(record),
+        _ => None,
+    })
 }
 
 /// The starts that have no receipt yet.
 fn open_starts<'a>(batch: &'a [Write], receipts: &[Option<Receipt>]) -> Vec<&'a NewWorkflow> {
-    let open = batch
-        .iter()
-        .zip(receipts)
-        .filter(|(_, receipt)| receipt.is_none());
-    open.filter_map(|(write, _)| {
-        if let Write::Start(new) = write {
-            Some(&**new)
-        } else {
-            None
-        }
-    })
-    .collect()
+    let open = batch.iter().zip(receipts).filter(|(_, receipt)| receipt.is_none());
+    open.filter_map(|(write, _)| if let Write::Start(new) = write { Some(&**new) } else { None }).collect()
 }
 
 fn first(record: &Record) -> i32 {

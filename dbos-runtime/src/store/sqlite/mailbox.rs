@@ -30,13 +30,7 @@ impl Sqlite {
         let query = sqlx::query(EVENT).bind(id).bind(key);
         self.ask(async |c| {
             let row = query.fetch_optional(c).await?;
-            row.map(|row| {
-                Ok(Stored {
-                    value: row.try_get(0)?,
-                    serialization: row.try_get(1)?,
-                })
-            })
-            .transpose()
+            row.map(|row| Ok(Stored { value: row.try_get(0)?, serialization: row.try_get(1)? })).transpose()
         })
         .await
     }
@@ -46,13 +40,7 @@ impl Sqlite {
         self.ask(async |c| {
             let rows = query.fetch_all(c).await?;
             let pair = |row: SqliteRow| {
-                Ok((
-                    row.try_get(0)?,
-                    Stored {
-                        value: row.try_get(1)?,
-                        serialization: row.try_get(2)?,
-                    },
-                ))
+                Ok((row.try_get(0)?, Stored { value: row.try_get(1)?, serialization: row.try_get(2)? }))
             };
             rows.into_iter().map(pair).collect()
         })
@@ -63,10 +51,8 @@ impl Sqlite {
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Result<Vec<Touched>> {
         let mut present = Vec::new();
         for (statement, wanted) in [(ARRIVED, true), (PUBLISHED, false)] {
-            let of_kind: Vec<(i64, &str, &str)> = (0..)
-                .zip(awaited)
-                .filter_map(|(place, touched)| pair(place, touched, wanted))
-                .collect();
+            let of_kind: Vec<(i64, &str, &str)> =
+                (0..).zip(awaited).filter_map(|(place, touched)| pair(place, touched, wanted)).collect();
             let rows = self
                 .ask(async |c| {
                     Values::default()
@@ -78,12 +64,7 @@ impl Sqlite {
                 .await?;
             for row in rows {
                 let place: i64 = row.try_get(0).map_err(super::classify)?;
-                present.extend(
-                    usize::try_from(place)
-                        .ok()
-                        .and_then(|place| awaited.get(place))
-                        .cloned(),
-                );
+                present.extend(usize::try_from(place).ok().and_then(|place| awaited.get(place)).cloned());
             }
         }
         Ok(present)

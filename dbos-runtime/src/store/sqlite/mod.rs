@@ -48,41 +48,24 @@ impl Sqlite {
     /// Creates the file if it is missing, brings its schema up to date, and opens the pool.
     pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
         let options = connect_options(&config.database_url)?;
-        let mut connection = options
-            .connect()
-            .await
-            .map_err(|error| cannot_open(&options, &error))?;
-        let writer = Writer::of(options.get_filename());
-        let migrated = {
-            let _turn = writer.turn().await;
-            if config.migrate {
-                migrate::migrate(&mut connection).await
-            } else {
-                migrate::verify(&mut connection).await
-            }
-        };
-        migrated.map_err(|error| cannot_open(&options, &error))?;
-        // A connection that does not close cleanly leaves nothing behind: it has no transaction.
-        let _ = connection.close().await;
+        let opening = prepare(config, &options);
+        let writer = tokio::time::timeout(config.startup_timeout, opening).await.map_err(|_| {
+            let file = options.get_filename().display();
+            Error::new(
+                ErrorKind::Initialization,
+                format!("the SQLite database {file} is in use by another process"),
+            )
+        })??;
         let pool = SqlitePoolOptions::new()
             .max_connections(config.pool_size.min(8))
             .acquire_timeout(DEADLINE)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Ok(Self {
-            pool,
-            options,
-            writer,
-            identity,
-        })
+        Ok(Self { pool, options, writer, identity })
     }
 
     pub(crate) fn lane(&self) -> SqliteLane {
-        SqliteLane::new(
-            self.options.clone(),
-            self.writer.clone(),
-            Arc::clone(&self.identity),
-        )
+        SqliteLane::new(self.options.clone(), self.writer.clone(), Arc::clone(&self.identity))
     }
 
     pub(crate) async fn close(&self) {
@@ -116,13 +99,9 @@ impl Sqlite {
 
 /// The settings under which a committed write survives the loss of power.
 pub(crate) fn connect_options(url: &str) -> Result<SqliteConnectOptions> {
-    let path = url
-        .strip_prefix("sqlite:")
-        .map_or(url, |rest| rest.strip_prefix("//").unwrap_or(rest));
+    let path = url.strip_prefix("sqlite:").map_or(url, |rest| rest.strip_prefix("//").unwrap_or(rest));
     if path.is_empty() || path.contains(":memory:") || path.contains("mode=memory") {
-        return Err(Error::invalid(
-            "a SQLite database must be a file: memory does not survive the process",
-        ));
+        return Err(Error::invalid("a SQLite database must be a file: memory does not survive the process"));
     }
     let options = SqliteConnectOptions::from_str(&format!("sqlite:{path}"))
         .map_err(|error| Error::invalid(format!("the database URL cannot be used: {error}")))?;
@@ -134,6 +113,24 @@ pub(crate) fn connect_options(url: &str) -> Result<SqliteConnectOptions> {
         .busy_timeout(BUSY)
         .statement_cache_capacity(256)
         .log_statements(tracing::log::LevelFilter::Off))
+}
+
+/// Creates the file and brings its schema up to date, in this process's turn to write.
+async fn prepare(config: &Config, options: &SqliteConnectOptions) -> Result<Writer> {
+    let mut connection = options.connect().await.map_err(|error| cannot_open(options, &error))?;
+    // After connecting: a file's queue goes by its full path, which there is none of before the file exists.
+    let writer = Writer::of(options.get_filename());
+    let turn = writer.turn().await;
+    let migrated = if config.migrate {
+        migrate::migrate(&mut connection).await
+    } else {
+        migrate::verify(&mut connection).await
+    };
+    migrated.map_err(|error| cannot_open(options, &error))?;
+    drop(turn);
+    // A connection that does not close cleanly leaves nothing behind: it has no transaction.
+    let _ = connection.close().await;
+    Ok(writer)
 }
 
 fn cannot_open(options: &SqliteConnectOptions, error: &(dyn std::error::Error + 'static)) -> Error {

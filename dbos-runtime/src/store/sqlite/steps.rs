@@ -12,7 +12,6 @@ FROM operation_outputs WHERE workflow_uuid = ?1 ORDER BY function_id";
 impl Sqlite {
     pub(crate) async fn history(&self, id: &str) -> Result<Vec<StepRow>, StoreError> {
         let query = sqlx::query(HISTORY).bind(id);
-        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::step).collect())
-            .await
+        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::step).collect()).await
     }
 }

@@ -88,11 +88,7 @@ mod tests {
             let rows: Vec<usize> = (0..count).collect();
             let chunked: Vec<&[usize]> = chunks(&rows).collect();
             assert_eq!(chunked.concat(), rows);
-            assert!(
-                chunked
-                    .iter()
-                    .all(|chunk| chunk.len().is_power_of_two() && chunk.len() <= LARGEST)
-            );
+            assert!(chunked.iter().all(|chunk| chunk.len().is_power_of_two() && chunk.len() <= LARGEST));
         }
     }
 }

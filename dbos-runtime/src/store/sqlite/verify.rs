@@ -34,11 +34,5 @@ pub(super) async fn existing(
     connection: &mut SqliteConnection,
     id: &str,
 ) -> Result<Option<Existing>, sqlx::Error> {
-    sqlx::query(EXISTING)
-        .bind(id)
-        .fetch_optional(connection)
-        .await?
-        .as_ref()
-        .map(rows::existing)
-        .transpose()
+    sqlx::query(EXISTING).bind(id).fetch_optional(connection).await?.as_ref().map(rows::existing).transpose()
 }

@@ -17,21 +17,13 @@ impl Sqlite {
     /// Registers the running version; the name of the application that has it.
     pub(crate) async fn register_version(&self, row_id: &str) -> Result<Option<String>, StoreError> {
         let identity = &self.identity;
-        let adopt = sqlx::query(ADOPT)
-            .bind(&identity.version)
-            .bind(&identity.application);
-        let insert = sqlx::query(REGISTER)
-            .bind(row_id)
-            .bind(&identity.version)
-            .bind(&identity.application);
+        let adopt = sqlx::query(ADOPT).bind(&identity.version).bind(&identity.application);
+        let insert = sqlx::query(REGISTER).bind(row_id).bind(&identity.version).bind(&identity.application);
         let owner = sqlx::query(OWNER).bind(&identity.version);
         self.change(async |c| {
             adopt.execute(&mut *c).await?;
             insert.execute(&mut *c).await?;
-            owner
-                .fetch_optional(c)
-                .await?
-                .map_or(Ok(None), |row| row.try_get(0))
+            owner.fetch_optional(c).await?.map_or(Ok(None), |row| row.try_get(0))
         })
         .await
     }

@@ -40,7 +40,8 @@ WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
     AND (application_name = ?3 OR application_name IS NULL)";
 
 const PICK: &str = "\
-SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts
+SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts,
+    w.authenticated_user, w.authenticated_roles
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
 WHERE w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED','PENDING')
     AND w.name IN (SELECT value FROM json_each(?2))
@@ -78,30 +79,18 @@ WHERE workflow_uuid = ?1 AND status NOT IN ('SUCCESS', 'ERROR')";
 
 impl Sqlite {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
-        let millis = self
-            .ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await)
-            .await?;
+        let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
         Ok(Timestamp::from_millis(millis))
     }
 
     pub(crate) async fn look(&self, id: &str) -> Result<Option<WorkflowRow>> {
         let query = sqlx::query(LOOK).bind(id);
-        self.ask(async |c| {
-            query
-                .fetch_optional(c)
-                .await?
-                .as_ref()
-                .map(rows::workflow)
-                .transpose()
-        })
-        .await
+        self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
     }
 
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
         self.ask(async |c| {
-            let rows = Values::default()
-                .fetch(c, ENDINGS, 1, ids, |query, id| query.bind(*id))
-                .await?;
+            let rows = Values::default().fetch(c, ENDINGS, 1, ids, |query, id| query.bind(*id)).await?;
             rows.iter().map(rows::ending).collect()
         })
         .await
@@ -129,12 +118,9 @@ impl Sqlite {
 
     pub(crate) async fn recover(&self, queue: &str) -> Result<u64> {
         let identity = &self.identity;
-        let query = sqlx::query(RECOVER)
-            .bind(&identity.executor)
-            .bind(&identity.version);
+        let query = sqlx::query(RECOVER).bind(&identity.executor).bind(&identity.version);
         let query = query.bind(&identity.application).bind(queue);
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected()))
-            .await
+        self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 
     pub(crate) async fn claim(
@@ -145,10 +131,7 @@ impl Sqlite {
         most: i64,
     ) -> Result<Vec<Claimed>> {
         let names = serde_json::to_string(names).unwrap_or_default();
-        let empty = self
-            .ask(async |c| pick(c, queue, &names, &self.identity, 1).await)
-            .await?
-            .is_empty();
+        let empty = self.ask(async |c| pick(c, queue, &names, &self.identity, 1).await).await?.is_empty();
         if empty {
             // Nothing to claim: the file is not locked for it.
             return Ok(Vec::new());
@@ -156,25 +139,20 @@ impl Sqlite {
         self.change(async |c| {
             c.execute("BEGIN IMMEDIATE").await?;
             let claimed = claim(c, queue, &names, &self.identity, token, most).await;
-            c.execute(if claimed.is_ok() { "COMMIT" } else { "ROLLBACK" })
-                .await?;
+            c.execute(if claimed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
             claimed
         })
         .await
     }
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
-        let query = sqlx::query(PARK)
-            .bind(fence.id.as_str())
-            .bind(fence.token.as_str());
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected()))
-            .await
+        let query = sqlx::query(PARK).bind(fence.id.as_str()).bind(fence.token.as_str());
+        self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
         let query = sqlx::query(CANCEL).bind(id);
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected()))
-            .await
+        self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 }
 
@@ -185,15 +163,8 @@ async fn pick(
     identity: &Identity,
     most: i64,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let query = sqlx::query(PICK)
-        .bind(queue)
-        .bind(names)
-        .bind(&identity.application);
-    query
-        .bind(&identity.version)
-        .bind(most)
-        .fetch_all(connection)
-        .await
+    let query = sqlx::query(PICK).bind(queue).bind(names).bind(&identity.application);
+    query.bind(&identity.version).bind(most).fetch_all(connection).await
 }
 
 async fn claim(
@@ -205,30 +176,13 @@ async fn claim(
     most: i64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let picked = pick(connection, queue, names, identity, most).await?;
-    let ids: Vec<String> = picked
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?;
+    let ids: Vec<String> = picked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let ids = serde_json::to_string(&ids).unwrap_or_default();
-    let update = sqlx::query(CLAIM)
-        .bind(&ids)
-        .bind(token.as_str())
-        .bind(&identity.version);
-    update
-        .bind(&identity.executor)
-        .bind(&identity.application)
-        .execute(&mut *connection)
-        .await?;
+    let update = sqlx::query(CLAIM).bind(&ids).bind(token.as_str()).bind(&identity.version);
+    update.bind(&identity.executor).bind(&identity.application).execute(&mut *connection).await?;
     let mut histories: HashMap<String, Vec<StepRow>> = HashMap::new();
-    for row in sqlx::query(HISTORIES)
-        .bind(&ids)
-        .fetch_all(&mut *connection)
-        .await?
-    {
-        histories
-            .entry(row.try_get(0)?)
-            .or_default()
-            .push(rows::step(&row)?);
+    for row in sqlx::query(HISTORIES).bind(&ids).fetch_all(&mut *connection).await? {
+        histories.entry(row.try_get(0)?).or_default().push(rows::step(&row)?);
     }
     let claimed = |row: &SqliteRow| {
         let id: String = row.try_get(0)?;
@@ -238,10 +192,9 @@ async fn claim(
             name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
             input: row.try_get("input")?,
             serialization: row.try_get("serialization")?,
-            attempts: row
-                .try_get::<Option<i64>, _>("recovery_attempts")?
-                .unwrap_or_default()
-                + 1,
+            attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default() + 1,
+            user: row.try_get("authenticated_user")?,
+            roles: row.try_get("authenticated_roles")?,
         })
     };
     picked.iter().map(claimed).collect()

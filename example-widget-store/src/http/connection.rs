@@ -1,4 +1,4 @@
-//! What the handlers are given.
+//! A connection for the length of a request.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -10,11 +10,6 @@ use sqlx::{Any, AnyConnection};
 
 use crate::app::AppState;
 use crate::error::ShopError;
-
-/// The parts of the path; a problem like any other when they do not fit.
-#[derive(FromRequestParts)]
-#[from_request(via(axum::extract::Path), rejection(ShopError))]
-pub(crate) struct Path<T>(pub(crate) T);
 
 /// A connection for a question or two. Give it back before waiting for anything else.
 pub(crate) struct Connection(PoolConnection<Any>);
