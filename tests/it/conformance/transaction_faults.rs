@@ -1,6 +1,6 @@
 //! Transaction steps when transactions collide, connections die and answers are lost: the body runs again, its rows
 //! and its record are there once.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
+#![expect(clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 use std::sync::Arc;
 use std::time::Duration;

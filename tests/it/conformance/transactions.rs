@@ -1,5 +1,10 @@
 //! Transaction steps on the system database: the application's rows and the step's record are one commit.
-#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail in the shortest way there is"
+)]
 
 use std::time::Duration;
 
