@@ -85,6 +85,10 @@ impl<S, E: DurableError> Ctx<S, E> {
     /// The body may run several times (after a serialization failure, a deadlock, a lost connection), but only one run
     /// is committed. An error of the body, also a panic, rolls back and is recorded. The body gets the connection, and must not commit.
     ///
+    /// What the body captures has to be its own (`async move`, clones): a captured reference, even a `&'static str`, makes
+    /// the future of a workflow not `Send` in the eyes of the compiler. Code that wants to borrow uses
+    /// [`begin`](Self::begin).
+    ///
     /// On SQLite the transaction is the only writer of the file while the body runs: keep it short, and await nothing
     /// slow in it. On Postgres it holds a connection of the datasource's pool.
     ///
