@@ -24,10 +24,22 @@ pub enum Outcome<O> {
 impl<O: DeserializeOwned> Outcome<O> {
     /// Waits for the end; nothing when the runtime ends first.
     pub(crate) async fn of(handle: &WorkflowHandle<O>) -> Result<Option<Self>, Problem> {
-        let error = match handle.result().await {
-            Ok(output) => return Ok(Some(Self::Success(output))),
-            Err(error) => error,
-        };
+        match handle.result().await {
+            Ok(output) => Ok(Some(Self::Success(output))),
+            Err(error) => Self::failed(handle, error).await,
+        }
+    }
+
+    /// Looks whether it has ended. Does not wait, not even for a database that is away.
+    pub(crate) async fn now(handle: &WorkflowHandle<O>) -> Result<Option<Self>, Problem> {
+        match handle.try_result().await {
+            Ok(output) => Ok(output.map(Self::Success)),
+            Err(error) => Self::failed(handle, error).await,
+        }
+    }
+
+    /// Tells how the workflow ended from a failure to learn it.
+    async fn failed(handle: &WorkflowHandle<O>, error: Error) -> Result<Option<Self>, Problem> {
         // The failure of a workflow may itself be about another one.
         let own = error.workflow_id() == Some(handle.id());
         match error.kind() {
@@ -35,7 +47,7 @@ impl<O: DeserializeOwned> Outcome<O> {
             ErrorKind::AwaitedWorkflowCancelled if own => Ok(Some(Self::Cancelled)),
             ErrorKind::MaxRecoveryAttemptsExceeded if own => Ok(Some(Self::Parked)),
             ErrorKind::NonExistentWorkflow | ErrorKind::Serialization if own => Err(error.into()),
-            // How it ended, or that this cannot be learned: the row tells.
+            // Either is possible here, and the row knows.
             ErrorKind::Database | ErrorKind::Unavailable => match handle.status().await?.status {
                 Some(WorkflowStatus::Error) => Ok(Some(Self::Failed(error))),
                 _ => Err(error.into()),

@@ -78,7 +78,8 @@ impl<O: DeserializeOwned> Started<O> {
     ///
     /// # Errors
     ///
-    /// 404 when somebody deletes the workflow meanwhile, 500 when its result is of another type.
+    /// 404 when somebody deletes the workflow meanwhile, 500 when its result is of another type, 503 when the database
+    /// is away.
     ///
     /// # Cancel safety
     ///
@@ -86,7 +87,7 @@ impl<O: DeserializeOwned> Started<O> {
     pub async fn wait(self, wait: PreferWait) -> Result<Reply<O>, Problem> {
         let ended = self.status.is_some_and(WorkflowStatus::is_terminal);
         let waited = match self.permit(wait.duration()) {
-            _ if ended => Outcome::of(&self.handle).await.map(|outcome| (outcome, true)),
+            _ if ended => Outcome::now(&self.handle).await.map(|outcome| (outcome, true)),
             None => Ok((None, false)),
             Some(_permit) => tokio::select! {
                 outcome = Outcome::of(&self.handle) => outcome.map(|outcome| (outcome, true)),

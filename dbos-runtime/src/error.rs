@@ -249,6 +249,13 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+/// What accepts an id as text accepts a [`WorkflowId`] too, whose conversion into itself cannot fail.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// An error that a workflow or a step can end with: it is stored, and handed back as the same type.
 ///
 /// Implemented for every type that has the parts; nothing is left to write.

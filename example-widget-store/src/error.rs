@@ -4,16 +4,17 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dbos_axum::Problem;
+use dbos_runtime::WorkflowId;
 
 /// Why the shop does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database does not let us in.
     #[error("the database {0} cannot be opened: {1}")]
-    Database(String, #[source] sqlx::Error),
+    Database(String, sqlx::Error),
     /// The tables cannot be brought up to date.
     #[error("the tables in {0} cannot be made: {1}")]
-    Tables(String, #[source] sqlx::migrate::MigrateError),
+    Tables(String, sqlx::migrate::MigrateError),
     /// The workflows cannot be taken up.
     #[error(transparent)]
     Runtime(#[from] dbos_runtime::Error),
@@ -26,8 +27,8 @@ pub(crate) enum ShopError {
     SoldOut,
     #[error("There is no order {0}.")]
     NoSuchOrder(i64),
-    #[error("There is no payment {0:?}.")]
-    NoSuchPayment(String),
+    #[error("There is no payment {0}.")]
+    NoSuchPayment(WorkflowId),
     #[error("The purchase goes on, but it took too long to wait for. Please try again.")]
     NoAnswerYet,
     #[error("The shop is closing. Please come again in a moment.")]
@@ -92,5 +93,25 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_come_again_is_told_so() {
+        let cases = [
+            (sqlx::Error::PoolTimedOut, 503),
+            (std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(), 503),
+            (sqlx::Error::RowNotFound, 500),
+        ];
+        for (error, status) in cases {
+            let shown = error.to_string();
+            let response = ShopError::from(error).into_response();
+            assert_eq!(response.status().as_u16(), status, "{shown}");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503, "{shown}");
+        }
     }
 }

@@ -11,8 +11,8 @@ use example_widget_store::{AppState, app};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-/// How long requests and workflows have to end. What has not ended then goes on at the next start.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long requests and workflows have to end. A purchase that has not ended by then goes on at the next start.
+const DRAIN: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -1,4 +1,11 @@
 //! The integration suite: one binary of many modules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test may fail in the shortest way there is"
+)]
 
 mod conformance;
 mod crash;

@@ -207,7 +207,8 @@ where
         };
         // Built inside the scope, so that code before the body's first await counts as the body too.
         let running = async { body(&mut open.transaction).await };
-        let running = Scoped::new(execution.serial, Place::Transaction, AssertUnwindSafe(running).catch_unwind());
+        let running =
+            Scoped::new(execution.serial, Place::Transaction, AssertUnwindSafe(running).catch_unwind());
         let result = running.await.unwrap_or_else(|panic| {
             Err(payload::panicked(&*panic, &format!("transaction {:?}", plan.options.name)).into())
         });

@@ -128,7 +128,11 @@ async fn start_child<T, C>(
             return Err(payload::decode_error(error));
         }
         let Some(child) = &row.child else {
-            return Err(unexpected(execution, number, "is recorded as a plain step, not as the start of a child"));
+            return Err(unexpected(
+                execution,
+                number,
+                "is recorded as a plain step, not as the start of a child",
+            ));
         };
         let child = WorkflowId::trusted(child.as_str());
         let local = shared.running.get(&child).map(|execution| Arc::clone(&execution.completion));
@@ -187,7 +191,8 @@ where
     if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, RESULT)? {
         if row.child.as_deref() != Some(child.id().as_str()) {
             let there = row.child.as_deref().unwrap_or_default();
-            let what = format!("is recorded as the result of workflow {there:?}, not of {:?}", child.id().as_str());
+            let what =
+                format!("is recorded as the result of workflow {there:?}, not of {:?}", child.id().as_str());
             return Err(unexpected(&execution, number, &what).into());
         }
         return step::answer::<T, C>(row, &execution).map_err(E::from);

@@ -80,6 +80,9 @@ async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerToken) {
 }
 
 fn readable(shared: &Shared, workflow: &Claimed) -> Result<super::registry::Body, Error> {
+    if workflow.id.trim().is_empty() {
+        return Err(Error::invalid("a workflow without an id cannot be run"));
+    }
     payload::readable(workflow.serialization.as_deref())?;
     shared.registry.body(&workflow.name)
 }

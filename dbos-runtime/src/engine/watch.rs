@@ -55,12 +55,8 @@ async fn displaced(shared: &Shared) -> Result<(), StoreError> {
     let (now, displaced) = shared.store.displaced(&fences).await?;
     shared.clock.anchor(now);
     for (id, status) in displaced {
-        let ended =
-            status.as_deref().and_then(WorkflowStatus::from_text).is_some_and(WorkflowStatus::is_terminal);
-        let mut mine = running.iter().filter(|execution| execution.fence.id.as_str() == id);
-        // An execution that has just recorded its own outcome has left the running ones by now, or is about to.
-        let Some(execution) = mine.next() else { continue };
-        if !(ended && status.as_deref() != Some(WorkflowStatus::Cancelled.as_str())) {
+        // To an execution that has just recorded its own outcome it makes no difference any more.
+        if let Some(execution) = running.iter().find(|execution| execution.fence.id.as_str() == id) {
             execution.lost(status.as_deref());
         }
     }

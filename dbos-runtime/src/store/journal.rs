@@ -32,6 +32,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const INBOX: usize = 4096;
 /// How long one transaction may take before its connection is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may take to close before it is dropped.
+const CLOSING: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -45,6 +47,9 @@ pub(crate) trait Lane: Send + 'static {
 
     /// Drops the connection with whatever was open on it.
     fn disconnect(&mut self);
+
+    /// Closes the connection; when it returns, the database has let go of it.
+    fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 /// The door that every hot write passes. Cheap to clone.
@@ -130,6 +135,11 @@ struct Worker<L> {
 
 impl<L: Lane> Worker<L> {
     async fn run(mut self) {
+        self.serve().await;
+        let _ = tokio::time::timeout(CLOSING, self.lane.close()).await;
+    }
+
+    async fn serve(&mut self) {
         let mut carried = None;
         loop {
             let first = match carried.take() {

@@ -1,12 +1,19 @@
 //! Makes the shop's tables, before anything uses them.
 
+use std::io;
+use std::time::Duration;
+
 use sqlx::migrate::{MigrateDatabase, MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, Connection};
+use tokio::time::timeout;
 
 use super::Db;
 
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// A database that has not answered by then is taken to be away.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs the migrations that have not run yet.
 pub(crate) async fn run(db: &Db) -> Result<(), MigrateError> {
@@ -19,7 +26,8 @@ pub(crate) async fn run(db: &Db) -> Result<(), MigrateError> {
 
 /// Creates the database if it is not there.
 pub(crate) async fn create_database(url: &str) -> sqlx::Result<()> {
-    match AnyConnection::connect(url).await {
+    let silence = |_| Err(io::Error::from(io::ErrorKind::TimedOut).into());
+    match timeout(PATIENCE, AnyConnection::connect(url)).await.unwrap_or_else(silence) {
         Ok(connection) => return connection.close().await,
         // Postgres has no such database, SQLite no such file.
         Err(error) if has_code(&error, &["3D000", "14"]) => {}

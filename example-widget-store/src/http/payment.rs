@@ -17,14 +17,13 @@ use crate::workflows::checkout::{DECISION, ORDER_ID, PAYMENT_STATUS};
 pub(crate) async fn webhook(
     ctx: DbosCtx,
     State(app): State<AppState>,
-    Path((payment_id, status)): Path<(String, String)>,
+    Path((payment_id, status)): Path<(WorkflowId, String)>,
     mut db: Connection,
 ) -> Result<String, ShopError> {
-    if !orders::has_payment(&mut db, &payment_id).await? {
+    if !orders::has_payment(&mut db, payment_id.as_str()).await? {
         return Err(ShopError::NoSuchPayment(payment_id));
     }
     drop(db);
-    let purchase = WorkflowId::parse(payment_id)?;
-    ctx.dbos().send(&purchase, &status).topic(PAYMENT_STATUS).idempotency_key(DECISION).await?;
-    wait_for(&ctx, &purchase, ORDER_ID, &app).await
+    ctx.dbos().send(&payment_id, &status).topic(PAYMENT_STATUS).idempotency_key(DECISION).await?;
+    wait_for(&ctx, &payment_id, ORDER_ID, &app).await
 }

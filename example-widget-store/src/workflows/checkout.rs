@@ -1,6 +1,6 @@
 //! One purchase: an order, a widget from the shelf, a payment. Without the payment, everything goes back.
 
-use dbos_runtime::{Result, workflow};
+use dbos_runtime::{IsolationLevel, Result, TransactionOptions, workflow};
 use serde_json::Value;
 
 use super::Ctx;
@@ -31,10 +31,12 @@ async fn create_order(ctx: &Ctx) -> Result<i64> {
 }
 
 async fn reserve_inventory(ctx: &Ctx) -> Result<bool> {
-    ctx.transaction(&ctx.state().db, "reserve_inventory", async |tx| Ok(inventory::reserve(tx).await?)).await
+    let one_statement =
+        TransactionOptions::named("reserve_inventory").isolation(IsolationLevel::ReadCommitted);
+    ctx.transaction(&ctx.state().db, one_statement, async |tx| Ok(inventory::reserve(tx).await?)).await
 }
 
-async fn is_paid(ctx: &Ctx) -> Result<bool> {
+async fn wait_for_payment(ctx: &Ctx) -> Result<bool> {
     let status = ctx.recv::<Value>(PAYMENT_STATUS).timeout(ctx.state().payment_timeout).await?;
     Ok(status.is_some_and(|status| status == PAID))
 }
@@ -57,7 +59,7 @@ pub async fn checkout(ctx: Ctx) -> Result<()> {
     let order = create_order(&ctx).await?;
     if reserve_inventory(&ctx).await? {
         ctx.set_event(PAYMENT_ID, ctx.workflow_id()).await?;
-        if is_paid(&ctx).await? {
+        if wait_for_payment(&ctx).await? {
             mark_paid(&ctx, order).await?;
             ctx.start(dispatch_order, order).id(dispatch_of(&ctx)).await?;
         } else {

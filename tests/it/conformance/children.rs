@@ -33,13 +33,8 @@ impl From<ChildFailure> for Failure {
 /// Doubles a number; there is no room for 13.
 #[workflow]
 async fn double(ctx: ChildCtx, n: u32) -> Result<u32, ChildFailure> {
-    ctx.state()
-        .add(format!("double {n} for {:?}", ctx.authenticated_user()));
-    if n == 13 {
-        Err(ChildFailure::NoRoom(n))
-    } else {
-        Ok(n * 2)
-    }
+    ctx.state().add(format!("double {n} for {:?}", ctx.authenticated_user()));
+    if n == 13 { Err(ChildFailure::NoRoom(n)) } else { Ok(n * 2) }
 }
 
 #[workflow]
@@ -60,14 +55,9 @@ async fn parent(ctx: Ctx, act: String) -> Result<String, Failure> {
             format!("{} {:?}", child.id(), child.result().await)
         }
         "conflict" => format!("{:?}", kind(ctx.start(double, 5).id("taken").await.map(drop))),
-        "unknown" => format!(
-            "{:?}",
-            kind(
-                ctx.start(WorkflowRef::<(), ()>::named("nobody"), ())
-                    .await
-                    .map(drop)
-            )
-        ),
+        "unknown" => {
+            format!("{:?}", kind(ctx.start(WorkflowRef::<(), ()>::named("nobody"), ()).await.map(drop)))
+        }
         "bad id" => format!("{:?}", kind(ctx.start(double, 5).id(" ").await.map(drop))),
         "patient" => format!("{:?}", kind(ctx.run(patient, ()).await)),
         "twice" => {
@@ -79,9 +69,8 @@ async fn parent(ctx: Ctx, act: String) -> Result<String, Failure> {
         }
         "from a step" => {
             let inner = &ctx;
-            let refused = ctx.step_once("outer", |_| async move {
-                Ok(kind(inner.start(double, 5).await.map(drop)))
-            });
+            let refused =
+                ctx.step_once("outer", |_| async move { Ok(kind(inner.start(double, 5).await.map(drop))) });
             format!("{:?}", refused.await?)
         }
         other => panic!("{other}?"),
@@ -96,21 +85,11 @@ fn kind<T>(result: Result<T, Failure>) -> Option<ErrorKind> {
 }
 
 async fn launch(fresh: &Fresh, log: &Log) -> Dbos {
-    builder(fresh, log)
-        .register(double)
-        .register(patient)
-        .register(parent)
-        .launch()
-        .await
-        .unwrap()
+    builder(fresh, log).register(double).register(patient).register(parent).launch().await.unwrap()
 }
 
 async fn start(dbos: &Dbos, act: &str) -> WorkflowHandle<String, Failure> {
-    dbos.start(parent, act.to_owned())
-        .id("p")
-        .authenticated_user("ada")
-        .await
-        .unwrap()
+    dbos.start(parent, act.to_owned()).id("p").authenticated_user("ada").await.unwrap()
 }
 
 /// Waits until the parent has found what it was after, ends the process, and lets the next one end the parent.
@@ -118,29 +97,14 @@ async fn over_a_restart(fresh: &Fresh, log: &Log, dbos: Dbos, expected: &str) {
     let found = format!("found {expected}");
     done(log, &found, 1).await;
     stop(dbos).await;
-    let (before, before_rows) = (
-        log.entries(),
-        fresh.scalar("SELECT count(*) FROM workflow_status").await,
-    );
+    let (before, before_rows) = (log.entries(), fresh.scalar("SELECT count(*) FROM workflow_status").await);
     let dbos = launch(fresh, log).await;
     done(log, &found, 2).await;
     dbos.send(&"p".parse().unwrap(), &1).topic("end").await.unwrap();
-    let result = dbos
-        .retrieve::<String, Failure>("p")
-        .await
-        .unwrap()
-        .result()
-        .await;
+    let result = dbos.retrieve::<String, Failure>("p").await.unwrap().result().await;
     assert_eq!(result.unwrap(), expected);
-    assert_eq!(
-        log.entries().len(),
-        before.len() + 1,
-        "the replay only found the same again"
-    );
-    assert_eq!(
-        fresh.scalar("SELECT count(*) FROM workflow_status").await,
-        before_rows
-    );
+    assert_eq!(log.entries().len(), before.len() + 1, "the replay only found the same again");
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, before_rows);
     stop(dbos).await;
 }
 
@@ -357,8 +321,5 @@ on_each_backend! {
 /// The names that rows carry are those of the functions, unless the attribute says otherwise.
 #[test]
 fn a_workflow_is_named_after_its_function() {
-    assert_eq!(
-        (double.name(), patient.name(), parent.name()),
-        ("double", "patient", "acting-parent")
-    );
+    assert_eq!((double.name(), patient.name(), parent.name()), ("double", "patient", "acting-parent"));
 }

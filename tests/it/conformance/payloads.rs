@@ -40,33 +40,17 @@ async fn echoes<T>(fresh: &Fresh, name: &'static str, value: T, input: &str, out
 where
     T: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + 'static,
 {
-    let dbos = echoing::<T>(builder(fresh, &Log::default()), name)
-        .launch()
-        .await
-        .unwrap();
+    let dbos = echoing::<T>(builder(fresh, &Log::default()), name).launch().await.unwrap();
     let target = WorkflowRef::<T, T, Failure>::named(name);
     let handle = dbos.start(target, value.clone()).id(name).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), value, "{name}");
     assert_eq!(
-        dbos.retrieve::<T, Failure>(name)
-            .await
-            .unwrap()
-            .try_result()
-            .await
-            .unwrap(),
+        dbos.retrieve::<T, Failure>(name).await.unwrap().try_result().await.unwrap(),
         Some(value),
         "{name}"
     );
-    assert_eq!(
-        text(fresh, "workflow_input", name, "inputs").await,
-        input,
-        "{name}"
-    );
-    assert_eq!(
-        text(fresh, "workflow_output", name, "output").await,
-        output,
-        "{name}"
-    );
+    assert_eq!(text(fresh, "workflow_input", name, "inputs").await, input, "{name}");
+    assert_eq!(text(fresh, "workflow_output", name, "output").await, output, "{name}");
     stop(dbos).await;
 }
 
@@ -83,9 +67,7 @@ async fn enqueue(
     let (serialization, inputs) = (quoted(serialization), quoted(inputs));
     if !legacy {
         fresh
-            .execute(&format!(
-                "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES ('{id}', {inputs})"
-            ))
+            .execute(&format!("INSERT INTO workflow_input (workflow_uuid, inputs) VALUES ('{id}', {inputs})"))
             .await;
     }
     let inputs = if legacy { &inputs } else { "NULL" };
@@ -100,9 +82,7 @@ async fn enqueue(
 /// Waits for a workflow's end and hands back its result as JSON.
 async fn end(dbos: &Dbos, id: &str) -> Result<Value, Error> {
     let handle: WorkflowHandle<Value, Error> = dbos.retrieve(id).await.unwrap();
-    tokio::time::timeout(std::time::Duration::from_secs(10), handle.result())
-        .await
-        .expect("it ends")
+    tokio::time::timeout(std::time::Duration::from_secs(10), handle.result()).await.expect("it ends")
 }
 
 on_each_backend! {

@@ -32,11 +32,7 @@ where
 /// A process that starts the workflow under the id `w` and ends when the workflow waits.
 async fn interrupted<W: Target<Input = ()>>(log: &Log, process: Builder<Log>, workflow: W) {
     let dbos = process.launch().await.unwrap();
-    dbos.start(workflow, ())
-        .id("w")
-        .authenticated_user("ada")
-        .await
-        .unwrap();
+    dbos.start(workflow, ()).id("w").authenticated_user("ada").await.unwrap();
     done(log, "waits", 1).await;
     stop(dbos).await;
 }
@@ -302,13 +298,7 @@ async fn a_lost_acknowledgement_repeats_neither_the_step_nor_its_number() {
     for lost in 1..=5 {
         proxy.cut_reply_after(lost);
         let id = format!("w{lost}");
-        dbos.start(target, ())
-            .id(id.as_str())
-            .await
-            .unwrap()
-            .result()
-            .await
-            .unwrap();
+        dbos.start(target, ()).id(id.as_str()).await.unwrap().result().await.unwrap();
         assert_eq!(proxy.cuts(), lost, "the answer was lost");
         assert_eq!(trail(&fresh, &id).await, "1 a, 2 b, 3 c");
         assert_eq!(text(&fresh, "workflow_status", &id, "status").await, "SUCCESS");

@@ -33,26 +33,14 @@ where
     };
     let dbos = process().launch().await.unwrap();
     dbos.start(TARGET, ()).id("w").await.unwrap();
-    harness::until("the workflow waits", async || {
-        trail(fresh, "w").await.contains("DBOS.sleep")
-    })
-    .await;
+    harness::until("the workflow waits", async || trail(fresh, "w").await.contains("DBOS.sleep")).await;
     stop(dbos).await;
     let before = log.entries();
 
     let dbos = process().launch().await.unwrap();
     let first = before.last().unwrap();
-    done(
-        log,
-        first,
-        before.iter().filter(|entry| *entry == first).count() + 1,
-    )
-    .await;
-    assert_eq!(
-        log.entries().len(),
-        before.len() + 1,
-        "the replay made no attempt"
-    );
+    done(log, first, before.iter().filter(|entry| *entry == first).count() + 1).await;
+    assert_eq!(log.entries().len(), before.len() + 1, "the replay made no attempt");
     dbos.send(&"w".parse().unwrap(), &1).topic("go").await.unwrap();
     let result = dbos.retrieve::<u32, Failure>("w").await.unwrap().result().await;
     stop(dbos).await;
@@ -295,8 +283,7 @@ struct SaysWhetherTold(Log, StepCtx);
 
 impl Drop for SaysWhetherTold {
     fn drop(&mut self) {
-        self.0
-            .add(format!("dropped, told: {}", self.1.cancellation().is_cancelled()));
+        self.0.add(format!("dropped, told: {}", self.1.cancellation().is_cancelled()));
     }
 }
 
@@ -311,8 +298,6 @@ enum Looks {
 
 impl Looks {
     fn lost() -> Self {
-        Self::Database {
-            code: "08006".to_owned(),
-        }
+        Self::Database { code: "08006".to_owned() }
     }
 }

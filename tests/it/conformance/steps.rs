@@ -43,10 +43,7 @@ where
 }
 
 async fn start(dbos: &Dbos) -> WorkflowHandle<u32, Failure> {
-    dbos.start(WorkflowRef::<(), u32, Failure>::named("w"), ())
-        .id("w")
-        .await
-        .unwrap()
+    dbos.start(WorkflowRef::<(), u32, Failure>::named("w"), ()).id("w").await.unwrap()
 }
 
 #[workflow]

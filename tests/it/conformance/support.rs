@@ -34,10 +34,7 @@ pub(super) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     pub(super) fn add(&self, entry: impl Into<String>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(entry.into());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry.into());
     }
 
     pub(super) fn entries(&self) -> Vec<String> {
@@ -62,10 +59,7 @@ pub(super) async fn stop(dbos: Dbos) {
 
 /// Waits until something has been done that often.
 pub(super) async fn done(log: &Log, entry: &str, times: usize) {
-    until(&format!("{entry:?} {times} times"), async || {
-        log.count(entry) >= times
-    })
-    .await;
+    until(&format!("{entry:?} {times} times"), async || log.count(entry) >= times).await;
     assert_eq!(log.count(entry), times, "{entry:?}");
 }
 
@@ -75,22 +69,12 @@ pub(super) async fn trail(fresh: &Fresh, id: &str) -> String {
         "SELECT function_id, function_name FROM operation_outputs WHERE workflow_uuid = '{id}' ORDER BY function_id"
     );
     let step = |row: Vec<Option<String>>| row.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    fresh
-        .query(&sql)
-        .await
-        .into_iter()
-        .map(step)
-        .collect::<Vec<_>>()
-        .join(", ")
+    fresh.query(&sql).await.into_iter().map(step).collect::<Vec<_>>().join(", ")
 }
 
 /// One row of a workflow's columns.
 pub(super) async fn row(fresh: &Fresh, table: &str, id: &str, columns: &str) -> Value {
-    let rows = fresh
-        .rows(&format!(
-            "SELECT {columns} FROM {table} WHERE workflow_uuid = '{id}'"
-        ))
-        .await;
+    let rows = fresh.rows(&format!("SELECT {columns} FROM {table} WHERE workflow_uuid = '{id}'")).await;
     assert_eq!(rows.len(), 1, "rows of {id} in {table}");
     rows.into_iter().next().unwrap()
 }
@@ -98,8 +82,5 @@ pub(super) async fn row(fresh: &Fresh, table: &str, id: &str, columns: &str) -> 
 /// One text of such a row.
 pub(super) async fn text(fresh: &Fresh, table: &str, id: &str, column: &str) -> String {
     let value = row(fresh, table, id, column).await[column].take();
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{column} of {id} is {value}"))
-        .to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{column} of {id} is {value}")).to_owned()
 }

@@ -53,11 +53,7 @@ async fn buy(_ctx: Ctx, cart: Cart) -> Result<String, Failure> {
 }
 
 async fn launch_as(executor: &str, fresh: &Fresh, log: &Log) -> Dbos {
-    let builder = builder(fresh, log)
-        .executor_id(executor)
-        .register(double)
-        .register(fail)
-        .register(wait);
+    let builder = builder(fresh, log).executor_id(executor).register(double).register(fail).register(wait);
     builder.register(panics).register(buy).launch().await.unwrap()
 }
 

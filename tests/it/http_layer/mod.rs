@@ -1,4 +1,5 @@
 //! The HTTP layer, as its clients see it.
+#![expect(clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 mod body;
 mod message;
@@ -13,8 +14,8 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::routing::{get, post};
 use dbos_axum::{
-    DbosCtx, DbosLayer, EventReply, IntoPrincipal, Json, Path, PreferWait, Principal, Problem, Reply, Sent,
-    Started, WorkflowId,
+    DbosCtx, DbosLayer, EventReply, IdempotencyKey, IntoPrincipal, Json, Path, PreferWait, Principal,
+    Problem, Reply, Sent, Started, WorkflowId,
 };
 use dbos_runtime::{Ctx as RuntimeCtx, Dbos, Error, workflow};
 use harness::Fresh;
@@ -143,6 +144,15 @@ async fn park(
     ctx.owner(&caller).start(parked, n).await?.wait(wait).await
 }
 
+/// The key is a part of the path.
+async fn at_key(
+    ctx: DbosCtx,
+    Path(key): Path<IdempotencyKey>,
+    Json(cart): Json<Cart>,
+) -> Result<Started<Receipt>, Problem> {
+    ctx.with_key(key).start(checkout, cart).await
+}
+
 /// Starts twice; the second one by the name that the path gives, if it gives one.
 async fn twice(
     ctx: DbosCtx,
@@ -197,6 +207,7 @@ fn app(layer: DbosLayer) -> Router {
         .route("/quick", post(quick))
         .route("/strict", post(strict))
         .route("/park", post(park))
+        .route("/checkout/{key}", post(at_key))
         .route("/twice/{sub_key}", post(twice))
         .route("/tell/{id}", post(tell))
         .route("/events/{id}/{key}", get(read))
@@ -212,8 +223,9 @@ fn cart() -> Value {
     json!({"item": "cup", "count": 2})
 }
 
+/// Ends the runtime. Workflows that are parked are left as they are.
 async fn end(dbos: &Dbos) {
-    dbos.shutdown(Duration::from_secs(5)).await;
+    dbos.shutdown(Duration::ZERO).await;
 }
 
 /// Checks the answer to be a problem of that type, or of a plain status.

@@ -111,6 +111,20 @@ on_each_backend! {
         end(&dbos).await;
     }
 
+    async fn a_key_may_come_in_the_path(fresh: Fresh) {
+        let (dbos, client) = shop(&fresh).await;
+        for replayed in [None, Some("true")] {
+            // It stands in for the one in the headers.
+            let request = client.post(format!("/checkout/{KEY}")).header("idempotency-key", "");
+            let response = request.json(&cart()).send().await;
+            assert_eq!((response.status, response.header("idempotent-replayed")), (StatusCode::ACCEPTED, replayed));
+        }
+        let refused = client.post("/checkout/a%20b").json(&cart()).send().await;
+        is_problem(&refused, 400, Some("invalid-argument"));
+        assert!(refused.json()["detail"].as_str().unwrap().starts_with("`key` in the path: A key is 1 to 255"));
+        end(&dbos).await;
+    }
+
     async fn fifty_requests_at_once_start_one_workflow(fresh: Fresh) {
         let (dbos, client) = shop(&fresh).await;
         let mut requests = JoinSet::new();
@@ -162,7 +176,7 @@ on_each_backend! {
             // The first one was started by the request that failed.
             assert_eq!((&named[2], &named[3]), (&json!(keyed), &json!(false)));
             assert_eq!((&again[2], &again[3]), (&json!(keyed), &json!(keyed)));
-            assert_eq!(named == again, false, "{named}");
+            assert_ne!(named, again);
         }
         end(&dbos).await;
     }

@@ -185,7 +185,8 @@ on_each_backend! {
         }
         let long = "x".repeat(10_000);
         check_problem(&shop.post(&format!("/checkout/{long}")).await, 400);
-        check_problem(&shop.post(&format!("/payment_webhook/{long}/paid")).await, 404);
+        check_problem(&shop.post(&format!("/payment_webhook/{long}/paid")).await, 400);
+        check_problem(&shop.post("/payment_webhook/a%00b/paid").await, 400);
         for path in ["/checkout/ada", "/restock"] {
             let refused = shop.get(path).await;
             check_problem(&refused, 405);

@@ -26,8 +26,8 @@ WHERE w.workflow_uuid = ANY($1)";
 const DISPLACED: &str = "\
 SELECT r.id, w.status, (EXTRACT(epoch FROM now()) * 1000)::int8 AS now
 FROM unnest($1::text[], $2::text[]) AS r(id, token)
-LEFT JOIN {s}.workflow_status w ON w.workflow_uuid = r.id AND w.owner_xid = r.token
-WHERE w.owner_xid IS NULL
+LEFT JOIN {s}.workflow_status w ON w.workflow_uuid = r.id
+WHERE w.owner_xid IS DISTINCT FROM r.token
 UNION ALL SELECT NULL, NULL, (EXTRACT(epoch FROM now()) * 1000)::int8";
 
 const RECOVER: &str = "\

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Executor, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 
 use super::classify::classify;
 use super::values::Values;
@@ -65,6 +65,13 @@ impl Lane for SqliteLane {
 
     fn disconnect(&mut self) {
         self.connection = None;
+    }
+
+    async fn close(self) {
+        if let Some(connection) = self.connection {
+            // One that does not close cleanly is gone all the same.
+            let _ = connection.close().await;
+        }
     }
 }
 
