@@ -1,3 +1,4 @@
 //! The integration suite: one binary of many modules.
 
+mod budgets;
 mod conformance;
