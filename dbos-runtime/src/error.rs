@@ -240,6 +240,13 @@ impl PartialEq for Error {
     }
 }
 
+/// So that a checked identity is taken wherever a text is that still has to be checked.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// A failed statement of the application inside a transaction step: the text of the driver's error.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
