@@ -3,4 +3,5 @@
 mod bad_input;
 mod budgets;
 mod conformance;
+mod drops;
 mod faults;
