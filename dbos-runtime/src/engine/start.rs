@@ -98,7 +98,7 @@ impl<T, E> Start<T, E> {
     pub fn attributes(self, attributes: &Map<String, Value>) -> Self {
         self.change(|request| {
             let text = payload::encode(attributes)?;
-            if text.contains("\\u0000") {
+            if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
                 return Err(Error::invalid("attributes must not contain NUL"));
             }
             request.attributes = Some(text);
@@ -153,6 +153,16 @@ where
     }
 }
 
+/// Whether a text in the value has a NUL, which Postgres does not store in `jsonb`.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 /// Whether two inputs are the same JSON, whatever the spelling.
 fn same(ours: &str, theirs: &str) -> bool {
     let arguments = |text: &str| -> Option<(Value, Value)> {
@@ -191,6 +201,7 @@ impl Started {
 /// Starts the workflow in a task of its own, so that a caller who leaves cannot orphan a committed row.
 pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Output = Result<Started>> + use<> {
     let (tell, told) = oneshot::channel();
+    let patience = request.parent.is_none().then_some(shared.config.patience);
     let refused = match prepare(shared, request) {
         Ok((body, new)) => {
             shared.tasks.workflows.spawn(insert_and_run(Arc::clone(shared), body, new, tell));
@@ -199,9 +210,14 @@ pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Outpu
         Err(error) => Some(error),
     };
     async move {
-        match refused {
-            Some(error) => Err(error),
-            None => told.await.unwrap_or_else(|_| Err(wait::shutting_down())),
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let told = async { told.await.unwrap_or_else(|_| Err(wait::shutting_down())) };
+        match patience {
+            None => told.await,
+            // What was sent may have been committed: the task goes on, and runs the workflow if it was.
+            Some(patience) => tokio::time::timeout(patience, told).await.unwrap_or_else(|_| Err(wait::unavailable())),
         }
     }
 }
@@ -243,7 +259,7 @@ async fn insert_and_run(shared: Arc<Shared>, body: Body, new: NewWorkflow, tell:
         }
         Some(Receipt::Exists(row)) => attach(&shared, &fence.id, &name, row),
         Some(Receipt::Lost(status)) => Err(Error::new(ErrorKind::LostOwnership, status.unwrap_or_default())),
-        Some(Receipt::Expired) => Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached")),
+        Some(Receipt::Expired) => Err(wait::unavailable()),
         Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
         Some(other) => Err(Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}"))),
         None => Err(wait::shutting_down()),
