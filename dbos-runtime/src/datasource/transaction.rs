@@ -185,6 +185,8 @@ where
         Prepared::Run(plan) => plan,
     };
     let mut wait = FIRST_WAIT;
+    // Whether a commit was sent whose answer did not come.
+    let mut in_doubt = false;
     loop {
         let mut open = match plan.begin().await {
             Ok(open) => open,
@@ -197,12 +199,16 @@ where
         let value = match result {
             Ok(value) => value,
             Err(error) => {
-                open.rollback().await;
                 if let Some(cause) = curable(&error) {
+                    open.give_up(cause).await;
                     again(&execution, cause, &mut wait).await?;
                     continue;
                 }
+                open.rollback().await;
                 execution.live()?;
+                if in_doubt && let Some(row) = plan.committed().await? {
+                    return answer(&row, &execution);
+                }
                 execution.record(vec![plan.row().with_error(payload::encode_error(&error))]).await?;
                 return Err(error);
             }
@@ -211,7 +217,14 @@ where
         match plan.finish(open, output).await {
             Ok(Finished::Committed) => return Ok(value),
             Ok(Finished::Recorded(row)) => return answer(&row, &execution),
-            Err(Failed::Sql(error)) => again(&execution, &error, &mut wait).await?,
+            Err(Failed::Sql(error)) => {
+                again(&execution, &error, &mut wait).await?;
+                // The body must not run over its own rows.
+                in_doubt = true;
+                if let Some(row) = plan.committed().await? {
+                    return answer(&row, &execution);
+                }
+            }
             Err(Failed::Runtime(error)) => return Err(error.into()),
         }
     }
@@ -226,6 +239,23 @@ async fn again(execution: &Execution, error: &sqlx::Error, wait: &mut Duration) 
     execution.sleep_until(execution.now().after(*wait)).await?;
     *wait = wait.mul_f64(1.5).min(LONGEST_WAIT);
     Ok(())
+}
+
+/// Puts a question to the datasource until it answers, as far as another try can help.
+async fn until_answered<T, F>(execution: &Execution, question: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut wait = FIRST_WAIT;
+    loop {
+        let error = match question().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable || curable(&error).is_some() => error,
+            done => return done,
+        };
+        tracing::debug!(workflow.id = %execution.fence.id, %error, "a datasource is asked again");
+        execution.sleep_until(execution.now().after(wait)).await?;
+        wait = wait.mul_f64(1.5).min(LONGEST_WAIT);
+    }
 }
 
 /// The driver's error behind the body's, if another run can cure it.
@@ -280,6 +310,16 @@ impl<DB: Backend> Open<DB> {
         self.transaction.commit().await
     }
 
+    /// Rolls back, and does not keep a connection that leads to a database which cannot write.
+    async fn give_up(mut self, cause: &sqlx::Error) {
+        if cause.as_database_error().is_some_and(|error| error.code().as_deref() == Some("25006")) {
+            for end in ["ROLLBACK", "SELECT pg_terminate_backend(pg_backend_pid())"] {
+                let _ = DB::execute(&mut self.transaction, end.to_owned(), Vec::new()).await;
+            }
+        }
+        self.rollback().await;
+    }
+
     pub(super) async fn rollback(self) {
         // A connection that cannot roll back is closed by the pool, which rolls back.
         let _ = self.transaction.rollback().await;
@@ -313,14 +353,12 @@ impl<DB: Backend> Plan<DB> {
             datasource: datasource.clone(),
             options: options.clone(),
             number,
-            home: datasource.is_home(execution).await?,
+            home: until_answered(execution, || datasource.is_home(execution)).await?,
             started: execution.now(),
         };
         if !plan.home {
             execution.witnesses.add(datasource);
-            if let Some(witnessed) = witness::find(datasource, &execution.fence, number).await? {
-                let row = plan.row().with_output(witnessed);
-                execution.record(vec![row.clone()]).await?;
+            if let Some(row) = plan.committed().await? {
                 return Ok(Prepared::Recorded(row));
             }
         }
@@ -329,6 +367,20 @@ impl<DB: Backend> Plan<DB> {
 
     pub(super) fn row(&self) -> StepRow {
         StepRow::marker(self.number, self.options.name.clone(), self.started, self.execution.now())
+    }
+
+    /// The step's record, if an earlier try of it was committed.
+    async fn committed(&self) -> Result<Option<StepRow>, Error> {
+        let (execution, id) = (&self.execution, &self.execution.fence.id);
+        if self.home {
+            let found = execution.reread(self.number).await?;
+            return Ok(look(found.as_ref(), id, self.number, &self.options.name)?.cloned());
+        }
+        let find = || witness::find(&self.datasource, &execution.fence, self.number);
+        let Some(witnessed) = until_answered(execution, find).await? else { return Ok(None) };
+        let row = self.row().with_output(witnessed);
+        execution.record(vec![row.clone()]).await?;
+        Ok(Some(row))
     }
 
     pub(super) fn execution(&self) -> &Arc<Execution> {
