@@ -26,9 +26,15 @@ fn bad_texts(longest: usize) -> Vec<(String, String)> {
         case("a\0b", "must not contain control characters"),
         case("a\nb", "must not contain control characters"),
         case("a\u{9b}b", "must not contain control characters"),
-        ("x".repeat(longest + 1), format!("has {} bytes; the limit is {longest}", longest + 1)),
+        (
+            "x".repeat(longest + 1),
+            format!("has {} bytes; the limit is {longest}", longest + 1),
+        ),
         // Bytes count, not characters.
-        ("é".repeat(longest / 2) + "x", format!("has {} bytes; the limit is {longest}", longest + 1)),
+        (
+            "é".repeat(longest / 2) + "x",
+            format!("has {} bytes; the limit is {longest}", longest + 1),
+        ),
     ]
 }
 
@@ -65,19 +71,36 @@ impl Border {
             Backend::Postgres => Some(Proxy::before(fresh.url()).await),
             Backend::Sqlite => None,
         };
-        let url = proxy.as_ref().map_or_else(|| fresh.url().to_owned(), |proxy| proxy.url(fresh.url()));
+        let url = proxy
+            .as_ref()
+            .map_or_else(|| fresh.url().to_owned(), |proxy| proxy.url(fresh.url()));
         let builder = builder(&fresh).database_url(url);
-        let dbos = builder.polling_interval(Duration::from_secs(60)).listen_notify(false).launch().await.unwrap();
+        let dbos = builder
+            .polling_interval(Duration::from_secs(60))
+            .listen_notify(false)
+            .launch()
+            .await
+            .unwrap();
         let border = Self { dbos, proxy, fresh };
         // The count is not zero for want of counting.
-        border.dbos.start(echo, json!(1)).id("there").await.unwrap().result().await.unwrap();
+        border
+            .dbos
+            .start(echo, json!(1))
+            .id("there")
+            .await
+            .unwrap()
+            .result()
+            .await
+            .unwrap();
         assert!(border.sent() >= 2 || border.proxy.is_none());
         border
     }
 
     /// Statements since the last call.
     fn sent(&self) -> usize {
-        self.proxy.as_ref().map_or(0, |proxy| proxy.take_messages().statements.len())
+        self.proxy
+            .as_ref()
+            .map_or(0, |proxy| proxy.take_messages().statements.len())
     }
 
     /// Sees that a call is refused with this message before anything is sent.
@@ -85,7 +108,12 @@ impl Border {
         self.ends(call, ErrorKind::InvalidArgument, message).await;
     }
 
-    async fn ends<T>(&self, call: impl IntoFuture<Output = Result<T, Error>>, kind: ErrorKind, message: &str) {
+    async fn ends<T>(
+        &self,
+        call: impl IntoFuture<Output = Result<T, Error>>,
+        kind: ErrorKind,
+        message: &str,
+    ) {
         let error = call.await.map(drop).expect_err(message);
         assert_eq!((error.kind(), error.to_string()), (kind, message.to_owned()));
         assert_eq!(self.sent(), 0, "sent before it was refused: {message}");
@@ -93,7 +121,10 @@ impl Border {
 }
 
 fn builder(fresh: &Fresh) -> Builder<()> {
-    harness::builder(fresh).register(echo).register(other).register(verbs)
+    harness::builder(fresh)
+        .register(echo)
+        .register(other)
+        .register(verbs)
 }
 
 #[workflow]
@@ -109,14 +140,29 @@ async fn other(_ctx: Ctx, value: Value) -> Result<Value, Error> {
 /// Asks each verb with this text and collects what it says.
 #[workflow]
 async fn verbs(ctx: Ctx, text: String) -> Result<Vec<String>, Error> {
-    let said = |result: Result<(), Error>| result.map_or_else(|error| format!("{:?}: {error}", error.kind()), |()| "ok".to_owned());
+    let said = |result: Result<(), Error>| {
+        result.map_or_else(
+            |error| format!("{:?}: {error}", error.kind()),
+            |()| "ok".to_owned(),
+        )
+    };
     let me = ctx.workflow_id().clone();
     Ok(vec![
         said(ctx.step(&text, || async { Ok(()) }).await),
         said(ctx.step_once(&text, |_| async { Ok(()) }).await),
         said(ctx.set_event(&text, &1).await),
-        said(ctx.get_event::<u32>(&me, &text).timeout(Duration::ZERO).await.map(drop)),
-        said(ctx.recv::<u32>(text.as_str()).timeout(Duration::ZERO).await.map(drop)),
+        said(
+            ctx.get_event::<u32>(&me, &text)
+                .timeout(Duration::ZERO)
+                .await
+                .map(drop),
+        ),
+        said(
+            ctx.recv::<u32>(text.as_str())
+                .timeout(Duration::ZERO)
+                .await
+                .map(drop),
+        ),
         said(ctx.send(&me, &1).topic(&text).await),
         said(ctx.send(&me, &1).idempotency_key(&text).await),
         said(ctx.start(echo, json!(2)).id(text.clone()).await.map(drop)),
@@ -293,16 +339,39 @@ on_each_backend! {
 }
 
 async fn times(ctx: Ctx, _: ()) -> Result<Vec<String>, Error> {
-    let said = |result: Result<(), Error>| result.map_or_else(|error| format!("{:?}: {error}", error.kind()), |()| "ok".to_owned());
+    let said = |result: Result<(), Error>| {
+        result.map_or_else(
+            |error| format!("{:?}: {error}", error.kind()),
+            |()| "ok".to_owned(),
+        )
+    };
     let me = ctx.workflow_id().clone();
     Ok(vec![
         said(ctx.sleep(Duration::MAX).await),
         said(ctx.recv::<u32>("t").timeout(Duration::MAX).await.map(drop)),
-        said(ctx.get_event::<u32>(&me, "key").timeout(Duration::MAX).await.map(drop)),
-        said(ctx.step("instant", || async { Ok(()) }).timeout(Duration::ZERO).await),
-        said(ctx.step("patient", || async { Ok(()) }).timeout(Duration::MAX).await),
+        said(
+            ctx.get_event::<u32>(&me, "key")
+                .timeout(Duration::MAX)
+                .await
+                .map(drop),
+        ),
+        said(
+            ctx.step("instant", || async { Ok(()) })
+                .timeout(Duration::ZERO)
+                .await,
+        ),
+        said(
+            ctx.step("patient", || async { Ok(()) })
+                .timeout(Duration::MAX)
+                .await,
+        ),
         said(ctx.sleep(Duration::ZERO).await),
-        said(ctx.get_event::<u32>(&me, "key").timeout(Duration::ZERO).await.map(drop)),
+        said(
+            ctx.get_event::<u32>(&me, "key")
+                .timeout(Duration::ZERO)
+                .await
+                .map(drop),
+        ),
     ])
 }
 
@@ -385,7 +454,9 @@ mod settings {
             assert_eq!(handle.result().await.unwrap(), json!(schema));
             dbos.shutdown(Duration::ZERO).await;
             let name = schema.replace('\'', "''");
-            let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{name}' AND tablename = 'workflow_status'");
+            let tables = format!(
+                "SELECT count(*) FROM pg_tables WHERE schemaname = '{name}' AND tablename = 'workflow_status'"
+            );
             assert_eq!(fresh.scalar(&tables).await, 1, "{schema}");
         }
     }
@@ -410,9 +481,18 @@ mod settings {
             let builder = builder(&fresh).database_url(url.clone());
             let shown = format!("{builder:?}");
             let error = builder.launch().await.map(drop).expect_err(&url);
-            assert!(matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Initialization), "{url}: {error:?}");
+            assert!(
+                matches!(
+                    error.kind(),
+                    ErrorKind::InvalidArgument | ErrorKind::Initialization
+                ),
+                "{url}: {error:?}"
+            );
             for said in [shown, error.to_string(), format!("{error:?}")] {
-                assert!(!said.contains("hunter2") && !said.contains("ter2"), "{url}: {said}");
+                assert!(
+                    !said.contains("hunter2") && !said.contains("ter2"),
+                    "{url}: {said}"
+                );
             }
         }
     }

@@ -27,7 +27,11 @@ impl World {
         };
         fresh.execute(orders).await;
         let db = Datasource::connect(fresh.url()).await.unwrap();
-        let builder = harness::builder(&fresh).state(db).register(add).register(parked).register(dropped);
+        let builder = harness::builder(&fresh)
+            .state(db)
+            .register(add)
+            .register(parked)
+            .register(dropped);
         // A small pool, so that a connection which is not given back is missed.
         let dbos = builder.pool_size(2).launch().await.unwrap();
         dbos.start(parked, ()).id("parked").await.unwrap();
@@ -59,8 +63,17 @@ impl World {
             }
             Backend::Sqlite => {
                 let mut other = SqliteConnection::connect(self.fresh.url()).await.unwrap();
-                sqlx::query("PRAGMA busy_timeout = 2000").execute(&mut other).await.unwrap();
-                other.begin_with("BEGIN IMMEDIATE").await.expect(&what).rollback().await.unwrap();
+                sqlx::query("PRAGMA busy_timeout = 2000")
+                    .execute(&mut other)
+                    .await
+                    .unwrap();
+                other
+                    .begin_with("BEGIN IMMEDIATE")
+                    .await
+                    .expect(&what)
+                    .rollback()
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -71,12 +84,25 @@ impl World {
             for _ in 0..4 {
                 self.dbos.ping().await.unwrap();
             }
-            let sum = self.dbos.start(add, (1, 2)).await.unwrap().result().await.unwrap();
+            let sum = self
+                .dbos
+                .start(add, (1, 2))
+                .await
+                .unwrap()
+                .result()
+                .await
+                .unwrap();
             assert_eq!(sum, 3);
         };
-        tokio::time::timeout(Duration::from_secs(5), still).await.unwrap_or_else(|_| panic!("stuck after {name}"));
-        let orphans = "SELECT count(*) FROM workflow_status WHERE status = 'PENDING' AND workflow_uuid <> 'parked'";
-        harness::until(&format!("without orphans: {name}"), async || self.fresh.scalar(orphans).await == 0).await;
+        tokio::time::timeout(Duration::from_secs(5), still)
+            .await
+            .unwrap_or_else(|_| panic!("stuck after {name}"));
+        let orphans =
+            "SELECT count(*) FROM workflow_status WHERE status = 'PENDING' AND workflow_uuid <> 'parked'";
+        harness::until(&format!("without orphans: {name}"), async || {
+            self.fresh.scalar(orphans).await == 0
+        })
+        .await;
     }
 }
 
@@ -88,7 +114,10 @@ async fn add(ctx: Ctx, numbers: (i64, i64)) -> Result<i64, Error> {
 #[workflow]
 async fn parked(ctx: Ctx, _: ()) -> Result<(), Error> {
     ctx.set_event("there", &1).await?;
-    ctx.recv::<u32>("never").timeout(Duration::from_secs(3600)).await.map(drop)
+    ctx.recv::<u32>("never")
+        .timeout(Duration::from_secs(3600))
+        .await
+        .map(drop)
 }
 
 on_each_backend! {
@@ -226,35 +255,67 @@ async fn dropped(ctx: Ctx, case: (String, usize)) -> Result<bool, Error> {
         ctx.send(ctx.workflow_id(), &1).topic("there").await?;
     }
     let done = match verb {
-        "step" => drop_after(ctx.step("verb", body), polls).await.transpose()?.is_some(),
-        "step with a time limit" => {
-            drop_after(ctx.step("verb", body).timeout(Duration::from_secs(9)), polls).await.transpose()?.is_some()
-        }
-        "step_once" => drop_after(ctx.step_once("verb", |_| body()), polls).await.transpose()?.is_some(),
+        "step" => drop_after(ctx.step("verb", body), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "step with a time limit" => drop_after(ctx.step("verb", body).timeout(Duration::from_secs(9)), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "step_once" => drop_after(ctx.step_once("verb", |_| body()), polls)
+            .await
+            .transpose()?
+            .is_some(),
         "sleep" => drop_after(ctx.sleep(moment), polls).await.transpose()?.is_some(),
         "now" => drop_after(ctx.now(), polls).await.transpose()?.is_some(),
         "uuid" => drop_after(ctx.uuid(), polls).await.transpose()?.is_some(),
         "random" => drop_after(ctx.random(), polls).await.transpose()?.is_some(),
-        "send" => drop_after(ctx.send(&there, &1).topic("other"), polls).await.transpose()?.is_some(),
-        "recv" => drop_after(ctx.recv::<u32>("there").timeout(moment), polls).await.transpose()?.is_some_and(|message| {
-            assert_eq!(message, Some(1));
-            true
-        }),
-        "recv of nothing" => drop_after(ctx.recv::<u32>("none").timeout(moment), polls).await.transpose()?.is_some(),
-        "set_event" => drop_after(ctx.set_event("key", &1), polls).await.transpose()?.is_some(),
-        "get_event" => drop_after(ctx.get_event::<u32>(&there, "there"), polls).await.transpose()?.is_some(),
-        "get_event of nothing" => {
-            drop_after(ctx.get_event::<u32>(&there, "none").timeout(moment), polls).await.transpose()?.is_some()
-        }
-        "get_all_events" => drop_after(ctx.get_all_events(&there), polls).await.transpose()?.is_some(),
+        "send" => drop_after(ctx.send(&there, &1).topic("other"), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "recv" => drop_after(ctx.recv::<u32>("there").timeout(moment), polls)
+            .await
+            .transpose()?
+            .is_some_and(|message| {
+                assert_eq!(message, Some(1));
+                true
+            }),
+        "recv of nothing" => drop_after(ctx.recv::<u32>("none").timeout(moment), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "set_event" => drop_after(ctx.set_event("key", &1), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "get_event" => drop_after(ctx.get_event::<u32>(&there, "there"), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "get_event of nothing" => drop_after(ctx.get_event::<u32>(&there, "none").timeout(moment), polls)
+            .await
+            .transpose()?
+            .is_some(),
+        "get_all_events" => drop_after(ctx.get_all_events(&there), polls)
+            .await
+            .transpose()?
+            .is_some(),
         "start" => match drop_after(ctx.start(add, (1, 2)), polls).await.transpose()? {
             None => false,
             Some(child) => drop_after(child.result(), polls).await.transpose()?.is_some(),
         },
-        "run" => drop_after(ctx.run(add, (1, 2)), polls).await.transpose()?.is_some(),
+        "run" => drop_after(ctx.run(add, (1, 2)), polls)
+            .await
+            .transpose()?
+            .is_some(),
         "transaction" => {
             let transaction = ctx.transaction(&db, "verb", async move |tx: &mut sqlx::AnyConnection| {
-                sqlx::query("INSERT INTO orders VALUES ($1)").bind(id.as_str()).execute(tx).await?;
+                sqlx::query("INSERT INTO orders VALUES ($1)")
+                    .bind(id.as_str())
+                    .execute(tx)
+                    .await?;
                 Ok::<_, Error>(1)
             });
             drop_after(transaction, polls).await.transpose()?.is_some()
@@ -265,7 +326,10 @@ async fn dropped(ctx: Ctx, case: (String, usize)) -> Result<bool, Error> {
                     Begun::Recorded(_) => return Err::<(), Error>("".parse::<WorkflowId>().unwrap_err()),
                     Begun::Fresh(tx) => tx,
                 };
-                sqlx::query("INSERT INTO orders VALUES ($1)").bind(id.as_str()).execute(&mut *tx).await?;
+                sqlx::query("INSERT INTO orders VALUES ($1)")
+                    .bind(id.as_str())
+                    .execute(&mut *tx)
+                    .await?;
                 tx.commit(1).await.map(drop)
             };
             drop_after(transaction, polls).await.transpose()?.is_some()
@@ -316,5 +380,8 @@ async fn check_records(fresh: &Fresh, id: &WorkflowId, verb: &str, done: bool) {
     );
     let row = |name: &str| vec![Some("SUCCESS".to_owned()), Some(name.to_owned())];
     let rows = fresh.query(&rows).await;
-    assert!(rows == [row(verb), row("after")] || (rows == [row("after")] && !done), "{id}, which ended: {done}: {rows:?}");
+    assert!(
+        rows == [row(verb), row("after")] || (rows == [row("after")] && !done),
+        "{id}, which ended: {done}: {rows:?}"
+    );
 }
