@@ -1,1 +1,134 @@
+//! Durable HTTP for axum: handlers start workflows of [`dbos_runtime`] exactly once per idempotency key.
+//!
+//! A whole application: a checkout that survives crashes, and does not charge twice when the customer clicks twice.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::{Router, routing::post};
+//! use dbos_axum::{DbosCtx, DbosLayer, Json, PreferWait, Problem, Reply, Scoped};
+//! use dbos_runtime::{Ctx, Dbos, Error, workflow};
+//! use serde::{Deserialize, Serialize};
+//! use tokio::net::TcpListener;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Cart {
+//!     items: Vec<String>,
+//! }
+//!
+//! #[derive(Debug, Serialize, Deserialize)]
+//! struct Receipt {
+//!     charged: usize,
+//! }
+//!
+//! #[workflow]
+//! async fn checkout(ctx: Ctx, cart: Cart) -> Result<Receipt, Error> {
+//!     let charged = ctx.step("charge", || async { Ok(cart.items.len() * 995) }).await?;
+//!     Ok(Receipt { charged })
+//! }
+//!
+//! // 200 with the receipt if the client waits for it (`Prefer: wait=10`) and it is there in time, else 202.
+//! async fn post_checkout(
+//!     ctx: DbosCtx,
+//!     wait: PreferWait,
+//!     Json(cart): Json<Cart>,
+//! ) -> Result<Reply<Receipt>, Problem> {
+//!     ctx.require_key().start(checkout, cart).await?.wait(wait).await
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #   let file = std::env::temp_dir().join(format!("dbos-axum-{}.sqlite", std::process::id()));
+//! #   let url = format!("sqlite:{}", file.display());
+//!     let dbos = Dbos::builder("shop").database_url(url).register(checkout).launch().await?;
+//!     let app = Router::new()
+//!         .route("/checkout", post(post_checkout))
+//!         .layer(DbosLayer::new(dbos.clone()).idempotency(Scoped::default()))
+//!         .fallback(dbos_axum::not_found);
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! #   let address = listener.local_addr()?;
+//! #   let until = async move {
+//! #       for replayed in [false, true] {
+//! #           let answer = doc_request(address).await;
+//! #           assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+//! #           assert!(answer.ends_with(r#""output":{"charged":1990}}"#), "{answer}");
+//! #           assert_eq!(answer.contains("idempotent-replayed: true"), replayed, "{answer}");
+//! #       }
+//! #   };
+//! #   #[cfg(any())]
+//!     let until = dbos_axum::terminated();
+//!     dbos_axum::serve(listener, app, dbos).until(until).drain(Duration::from_secs(20)).await?;
+//! #   std::fs::remove_file(file)?;
+//!     Ok(())
+//! }
+//! #
+//! # async fn doc_request(address: std::net::SocketAddr) -> String {
+//! #     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! #     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+//! #     let body = r#"{"items":["cup","cap"]}"#;
+//! #     let head = "POST /checkout HTTP/1.1\r\nhost: shop\r\nconnection: close\r\nprefer: wait=10\r\n\
+//! #         idempotency-key: 8e03978e-40d5-43e8-bc93-6894a57f9324\r\ncontent-type: application/json";
+//! #     stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+//! #     let mut answer = String::new();
+//! #     stream.read_to_string(&mut answer).await.unwrap();
+//! #     answer
+//! # }
+//! ```
+//!
+//! ```text
+//! curl localhost:3000/checkout -H 'Prefer: wait=10' -H "Idempotency-Key: $(uuidgen)" --json '{"items": ["cup", "cap"]}'
+//! ```
+//!
+//! # The nouns
+//!
+//! * [`DbosLayer`] gives handlers their [`DbosCtx`], which starts workflows, sends to them and reads their events.
+//! * An [`IdempotencyKey`] names an operation. Keys are [`Scoped`] to the caller, a [`Principal`], unless they are
+//!   [`Verbatim`].
+//! * A handler answers with [`Started`], with [`Reply`] when it waits as long as the client's [`PreferWait`] says, with
+//!   [`Sent`] or with [`EventReply`].
+//! * Everything that goes wrong is a [`Problem`].
+//! * [`serve`] is an HTTP server with time limits, which ends in order.
+//!
+//! # Features
+//!
+//! * `serve`, on unless turned off: [`serve`] and [`terminated`].
+//!
+//! The databases are chosen with the features of [`dbos_runtime`].
 
+pub mod problem;
+
+mod ctx;
+mod event;
+mod fallback;
+mod ids;
+mod json;
+mod key;
+mod layer;
+mod outcome;
+mod path;
+mod prefer;
+mod principal;
+mod reply;
+mod scope;
+mod seen;
+mod send;
+#[cfg(feature = "serve")]
+mod serve;
+
+pub use ctx::DbosCtx;
+pub use event::EventReply;
+pub use fallback::{method_not_allowed, not_found};
+pub use ids::{LastEventId, WorkflowId};
+pub use json::Json;
+pub use key::IdempotencyKey;
+pub use layer::{Concurrent, DbosLayer, DbosService};
+pub use outcome::Outcome;
+pub use path::Path;
+pub use prefer::PreferWait;
+pub use principal::{IntoPrincipal, Principal};
+pub use problem::Problem;
+pub use reply::{Reply, Started};
+pub use scope::{KeyMapping, Scoped, Verbatim};
+pub use send::Sent;
+#[cfg(feature = "serve")]
+pub use serve::{Serve, serve, terminated};

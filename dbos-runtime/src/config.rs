@@ -62,7 +62,9 @@ impl Config {
 
     /// The executor's name: configured, else `DBOS__VMID`, else `local`.
     pub(crate) fn executor(&self) -> Result<ExecutorId> {
-        ExecutorId::parse(configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()))
+        ExecutorId::parse(
+            configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()),
+        )
     }
 
     /// The application's version: configured, else `DBOS__APPVERSION`, else the hash over the registered workflows.
@@ -117,13 +119,14 @@ mod tests {
     fn nonsense_is_refused_before_anything_is_opened() {
         let good = Config::new("shop".to_owned());
         assert!(good.check().is_ok());
+        let good = || Config::new("shop".to_owned());
         let bad = [
-            Config { name: "Shop".to_owned(), ..good.clone() },
-            Config { schema: String::new(), ..good.clone() },
-            Config { schema: "x".repeat(64), ..good.clone() },
-            Config { pool_size: 0, ..good.clone() },
-            Config { lanes: 0, ..good.clone() },
-            Config { poll: Duration::ZERO, ..good.clone() },
+            Config { name: "Shop".to_owned(), ..good() },
+            Config { schema: String::new(), ..good() },
+            Config { schema: "x".repeat(64), ..good() },
+            Config { pool_size: 0, ..good() },
+            Config { lanes: 0, ..good() },
+            Config { poll: Duration::ZERO, ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

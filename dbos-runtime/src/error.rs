@@ -240,19 +240,19 @@ impl PartialEq for Error {
     }
 }
 
-/// So that a checked identity is taken wherever a text is that still has to be checked.
-impl From<std::convert::Infallible> for Error {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
-    }
-}
-
 /// A failed statement of the application inside a transaction step: the text of the driver's error.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let mut failed = Self::new(ErrorKind::Transaction, error.to_string());
         failed.repr.cause = Some(Arc::new(error));
         failed
+    }
+}
+
+/// What accepts an id as text accepts a [`WorkflowId`] too, whose conversion into itself cannot fail.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
     }
 }
 

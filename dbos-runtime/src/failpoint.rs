@@ -17,6 +17,7 @@ macro_rules! boundaries {
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub(crate) enum Boundary { $($variant,)* }
 
+        #[cfg(feature = "failpoints")]
         impl Boundary {
             pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -25,7 +26,7 @@ macro_rules! boundaries {
 
         /// The names of all boundaries, for tests that must visit each.
         #[cfg(feature = "failpoints")]
-        pub const ALL: &[&str] = &[$($name,)*];
+        pub(crate) const ALL: &[&str] = &[$($name,)*];
     };
 }
 
@@ -42,6 +43,8 @@ boundaries! {
     Claim => "claim",
     Recover => "recover",
     DeadLetter => "dead_letter",
+    Cancel => "cancel",
+    Register => "register",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

@@ -1,17 +1,140 @@
-//! Durable workflows on the DBOS system database.
-mod config; mod datasource; mod engine; mod error; mod failpoint; mod ids; mod limits; mod model; mod payload; mod store; mod time;
-pub use datasource::{Backend, Begun, Datasource, IsolationLevel, OpenTransaction, TransactionOptions};
+//! Durable workflows in Rust: ordinary async functions that survive any crash, on SQLite or Postgres.
+//!
+//! A workflow is an `async fn` whose steps are recorded in a database as they happen. When the process dies, the next
+//! one goes on where it stopped: recorded steps are answered from the record, the rest runs. There is no server. The
+//! database is the official DBOS system database, so programs in Python, TypeScript, Go and Java can read it.
+//!
+//! # A whole program
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use dbos_runtime::{Dbos, Retry, workflow};
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// What the application's workflows share.
+//! #[derive(Clone)]
+//! struct App {
+//!     currency: &'static str,
+//! }
+//!
+//! /// What they fail with: stored, and handed back as the same type.
+//! #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+//! enum ShopError {
+//!     #[error("the payment was declined")]
+//!     Declined,
+//!     #[error(transparent)]
+//!     Runtime(#[from] dbos_runtime::Error),
+//! }
+//!
+//! type Ctx = dbos_runtime::Ctx<App, ShopError>;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Cart {
+//!     cents: u64,
+//! }
+//!
+//! #[workflow]
+//! async fn checkout(ctx: Ctx, cart: Cart) -> Result<String, ShopError> {
+//!     // At least once, never again after its result is recorded. A refusal is an answer, not a reason to try again.
+//!     let charged = ctx
+//!         .step("charge", || charge(cart.cents))
+//!         .retry(Retry::times(3))
+//!         .retry_if(|error| !matches!(error, ShopError::Declined))
+//!         .await?;
+//!     // Published for whoever waits for it, exactly once.
+//!     ctx.set_event("charged", &charged).await?;
+//!     // Waits through restarts; `None` when the time is up.
+//!     let note = ctx.recv::<String>("note").timeout(Duration::from_secs(60)).await?;
+//!     Ok(format!("{charged} {}: {}", ctx.state().currency, note.unwrap_or_default()))
+//! }
+//!
+//! async fn charge(cents: u64) -> Result<u64, ShopError> {
+//!     if cents > 0 { Ok(cents) } else { Err(ShopError::Declined) }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     # let file = std::env::temp_dir().join(format!("dbos-front-{}.sqlite", std::process::id()));
+//!     # let url = format!("sqlite:{}", file.display());
+//!     let dbos = Dbos::builder("shop")
+//!         .database_url(url)
+//!         .state(App { currency: "EUR" })
+//!         .register(checkout)
+//!         .launch()
+//!         .await?;
+//!
+//!     // The id makes it idempotent: a second start finds the first one's workflow.
+//!     let order = dbos.start(checkout, Cart { cents: 995 }).id("order-1001").await?;
+//!     dbos.send(order.id(), "thank you").topic("note").idempotency_key("note-1").await?;
+//!     assert_eq!(order.result().await?, "995 EUR: thank you");
+//!
+//!     let declined = dbos.start(checkout, Cart { cents: 0 }).await?.result().await;
+//!     assert!(matches!(declined, Err(ShopError::Declined)));
+//!     dbos.shutdown(Duration::from_secs(5)).await;
+//!     # std::fs::remove_file(file).ok();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The nouns
+//!
+//! | | |
+//! |---|---|
+//! | [`Dbos`] | a launched runtime: starts, addresses and observes workflows; cheap to clone |
+//! | [`workflow`](macro@workflow) | makes an `async fn` a workflow: named, typed, registered with [`Builder::register`] |
+//! | [`Ctx`] | what a workflow's body is given: the state, and the durable verbs |
+//! | [`WorkflowHandle`] | a started workflow: its id, its status, its result |
+//! | [`Datasource`] | the application's own tables, written by steps exactly once with [`Ctx::transaction`] |
+//! | [`Error`], [`DurableError`] | what goes wrong in the runtime, and what a workflow may fail with |
+//!
+//! # Rules for a workflow's body
+//!
+//! Its steps must be asked for in the same order in every run. So time, chance and the world outside belong into steps
+//! ([`Ctx::now`], [`Ctx::uuid`], [`Ctx::random`] are ready-made), and a decision must follow from the input and from what
+//! steps returned. Steps may run side by side with `join!`: each takes its number where it is called. A step that asks
+//! for another name than the recorded one is refused with [`ErrorKind::UnexpectedStep`].
+//!
+//! # Features
+//!
+//! `postgres`, `sqlite` (both on unless turned off; each builds without the other), `macros`, `any` (a [`Datasource`] over
+//! `sqlx::Any`, for code that runs on both), `failpoints` (named commit boundaries for crash tests; never in production).
+
+mod config;
+mod datasource;
+mod engine;
+mod error;
+mod failpoint;
+mod ids;
+mod limits;
+mod model;
+mod payload;
+mod store;
+mod time;
+
+pub use datasource::{
+    Backend, Begun, Datasource, IsolationLevel, OpenTransaction, Placed, TransactionOptions,
+};
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Recv, RecvOptions, Retry, Send,
-    SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle,
-    WorkflowInfo, WorkflowRef,
+    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Recv, RecvOptions,
+    Retry, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow,
+    WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
 pub use model::status::WorkflowStatus;
 pub use time::Timestamp;
+
+/// Doors for tests, with the feature `failpoints`.
+#[cfg(feature = "failpoints")]
+pub mod testing {
+    /// The names of all commit boundaries at which `DBOS_FAILPOINT` can have the process killed.
+    pub fn boundaries() -> &'static [&'static str] {
+        crate::failpoint::ALL
+    }
+}
 
 /// What the expansion of `#[workflow]` refers to. Not part of the public API.
 #[doc(hidden)]

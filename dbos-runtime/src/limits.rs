@@ -29,7 +29,9 @@ pub(crate) fn application(value: &str) -> Result<()> {
     if fits && plain {
         return Ok(());
     }
-    Err(Error::invalid(format!("application name {value:?} must be 3 to 256 characters of a-z, 0-9, '-' and '_'")))
+    Err(Error::invalid(format!(
+        "application name {value:?} must be 3 to 256 characters of a-z, 0-9, '-' and '_'"
+    )))
 }
 
 /// A wait: at most [`LONGEST`].

@@ -48,7 +48,10 @@ impl Clock {
     pub(crate) fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), base: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)) }
+        Self {
+            started: Instant::now(),
+            base: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+        }
     }
 
     /// Sets the clock to what the database said just now.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
+use dbos_axum::{DbosLayer, Verbatim, method_not_allowed, not_found};
 use dbos_runtime::{Datasource, Dbos};
 
 use crate::db::{Db, migrate};
-use crate::error::{ShopError, StartError};
+use crate::error::StartError;
 use crate::http;
 use crate::settings::Settings;
 use crate::workflows::{Shop, checkout::checkout, dispatch::dispatch_order};
@@ -31,13 +32,16 @@ impl AppState {
     /// The database cannot be opened, or not be used.
     pub async fn open(settings: Settings) -> Result<Self, StartError> {
         sqlx::any::install_default_drivers();
-        migrate::create_database(&settings.database_url).await?;
-        let db = Datasource::connect(&settings.database_url).await?;
-        // Before the launch: recovered workflows use the tables at once.
-        migrate::run(&db).await?;
+        let url = &settings.database_url;
+        migrate::create_database(url)
+            .await
+            .map_err(|error| StartError::Database(settings.database(), error))?;
+        let db = Datasource::connect(url).await?;
+        // Before the launch: recovered purchases use the tables at once.
+        migrate::run(&db).await.map_err(|error| StartError::Tables(settings.database(), error))?;
         let shop = Shop { db: db.clone(), payment_timeout: settings.payment_timeout, tick: settings.tick };
         let dbos = Dbos::builder("widget-store")
-            .database_url(&settings.database_url)
+            .database_url(url)
             .state(shop)
             .register(checkout)
             .register(dispatch_order)
@@ -58,10 +62,10 @@ pub fn app(state: AppState) -> Router {
         .route("/checkout", post(http::checkout::by_header))
         .route("/checkout/{key}", post(http::checkout::by_path))
         .route("/payment_webhook/{payment_id}/{payment_status}", post(http::payment::webhook))
-        .route("/demo", get(http::crash::demo))
-        .route("/crash_application", post(http::crash::crash))
+        .merge(http::crash::routes(&state.settings))
         .route("/healthz", get(http::health::check))
-        .fallback(async || ShopError::NoSuchPage)
-        .method_not_allowed_fallback(async || ShopError::MethodNotAllowed)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DbosLayer::new(state.dbos.clone()).idempotency(Verbatim))
         .with_state(state)
 }

@@ -1,77 +1,117 @@
 //! What can go wrong, and what is said about it.
 
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::ErrorKind;
-use serde_json::json;
+use dbos_axum::Problem;
+use dbos_runtime::WorkflowId;
 
 /// Why the shop does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The database does not let us in.
+    #[error("the database {0} cannot be opened: {1}")]
+    Database(String, sqlx::Error),
+    /// The tables cannot be brought up to date.
+    #[error("the tables in {0} cannot be made: {1}")]
+    Tables(String, sqlx::migrate::MigrateError),
     /// The workflows cannot be taken up.
     #[error(transparent)]
     Runtime(#[from] dbos_runtime::Error),
-    /// The database cannot be created.
-    #[error("the database cannot be created: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The tables cannot be brought up to date.
-    #[error("the shop's tables cannot be made: {0}")]
-    Tables(#[from] sqlx::migrate::MigrateError),
 }
 
-/// Why a request is not answered as the client hoped.
+/// Why a request is not answered as the customer hoped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShopError {
     #[error("All widgets are sold. Please come back after the next restock.")]
     SoldOut,
     #[error("There is no order {0}.")]
     NoSuchOrder(i64),
-    #[error("{0:?} is not the number of an order.")]
-    NotAnOrderId(String),
-    #[error("A checkout needs an Idempotency-Key.")]
-    NoKey,
+    #[error("There is no payment {0}.")]
+    NoSuchPayment(WorkflowId),
     #[error("The purchase goes on, but it took too long to wait for. Please try again.")]
     NoAnswerYet,
-    #[error("There is no such page.")]
-    NoSuchPage,
-    #[error("That cannot be done here.")]
-    MethodNotAllowed,
+    #[error("The shop is closing. Please come again in a moment.")]
+    Closing,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
-    Runtime(#[from] dbos_runtime::Error),
+    Refused(#[from] Problem),
 }
 
-impl ShopError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::SoldOut => StatusCode::CONFLICT,
-            Self::NotAnOrderId(_) | Self::NoKey => StatusCode::BAD_REQUEST,
-            Self::NoSuchOrder(_) | Self::NoSuchPage => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoAnswerYet => StatusCode::GATEWAY_TIMEOUT,
-            Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Runtime(error) => match error.kind() {
-                ErrorKind::InvalidArgument => StatusCode::BAD_REQUEST,
-                ErrorKind::NonExistentWorkflow => StatusCode::NOT_FOUND,
-                ErrorKind::ConflictingWorkflow => StatusCode::CONFLICT,
-                ErrorKind::Unavailable | ErrorKind::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            },
-        }
+/// What the runtime refuses is told as `dbos-axum` tells it.
+impl From<dbos_runtime::Error> for ShopError {
+    fn from(error: dbos_runtime::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<ShopError> for Problem {
+    fn from(error: ShopError) -> Self {
+        let status = match error {
+            ShopError::SoldOut => StatusCode::CONFLICT,
+            ShopError::NoSuchOrder(_) | ShopError::NoSuchPayment(_) => StatusCode::NOT_FOUND,
+            ShopError::NoAnswerYet => StatusCode::GATEWAY_TIMEOUT,
+            ShopError::Closing => return come_again(error.to_string()),
+            ShopError::Database(error) => return database(&error),
+            ShopError::Refused(problem) => return problem,
+        };
+        Self::new(status).with_detail(error.to_string())
     }
 }
 
 impl IntoResponse for ShopError {
     fn into_response(self) -> Response {
-        let status = self.status();
-        let body = json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": self.to_string()});
-        let headers = [(CONTENT_TYPE, "application/problem+json")];
-        let mut response = (status, headers, body.to_string()).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("2"));
+        Problem::from(self).into_response()
+    }
+}
+
+/// A failed query: nothing of it is for the customer, who only wants to know whether to come again.
+fn database(error: &sqlx::Error) -> Problem {
+    tracing::error!(%error, "a query failed");
+    if is_away(error) {
+        return come_again("The database does not answer.".to_owned());
+    }
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn come_again(detail: String) -> Problem {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE).with_detail(detail);
+    problem.with_header(RETRY_AFTER, HeaderValue::from_static("2"))
+}
+
+/// Whether the same query may succeed soon.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // Postgres: no connection, no room, shutting down. SQLite: busy, locked.
+            ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class))
+                || ["5", "6"].contains(&&*code)
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_come_again_is_told_so() {
+        let cases = [
+            (sqlx::Error::PoolTimedOut, 503),
+            (std::io::Error::from(std::io::ErrorKind::ConnectionReset).into(), 503),
+            (sqlx::Error::RowNotFound, 500),
+        ];
+        for (error, status) in cases {
+            let shown = error.to_string();
+            let response = ShopError::from(error).into_response();
+            assert_eq!(response.status().as_u16(), status, "{shown}");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503, "{shown}");
         }
-        response
     }
 }

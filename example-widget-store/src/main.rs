@@ -1,44 +1,79 @@
 //! Opens the shop, and closes it when it is told to.
 
 use std::error::Error;
-use std::io::Write;
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use example_widget_store::settings::{self, Request, Settings, USAGE};
 use example_widget_store::{AppState, app};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+/// How long requests and workflows have to end. A purchase that has not ended by then goes on at the next start.
+const DRAIN: Duration = Duration::from_secs(1);
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let request = settings::read(std::env::args().skip(1), |name| std::env::var(name).ok());
-    let settings = match request {
-        Ok(Request::Serve(settings)) => settings,
+    match settings::read(std::env::args().skip(1), |name| std::env::var(name).ok()) {
+        Ok(Request::Serve(settings)) => match serve(settings).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(trouble) => {
+                eprintln!("example-widget-store: {trouble}");
+                ExitCode::FAILURE
+            }
+        },
         Ok(Request::Help) => {
             print!("{USAGE}");
-            return ExitCode::SUCCESS;
+            ExitCode::SUCCESS
         }
         Err(mistake) => {
-            eprint!("{mistake}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(settings).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(trouble) => {
-            eprintln!("example-widget-store: {trouble}");
-            ExitCode::FAILURE
+            eprint!("example-widget-store: {mistake}\n\n{USAGE}");
+            ExitCode::from(2)
         }
     }
 }
 
 async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let addr = settings.addr.clone();
+    log();
+    // Before the launch: a second shop on the same port must not take up the work of the first.
+    let listener = listen(&settings.addr).await?;
+    let addr = listener.local_addr()?;
+    let welcome = welcome(&settings, addr);
     let state = AppState::open(settings).await?;
-    let listener = TcpListener::bind(&addr).await.map_err(|error| format!("{addr} cannot be listened on: {error}"))?;
-    println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app(state)).await?;
+    println!("listening on http://{addr}\n\n{welcome}");
+    let dbos = state.dbos.clone();
+    dbos_axum::serve(listener, app(state), dbos).until(dbos_axum::terminated()).drain(DRAIN).await?;
     Ok(())
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx_core=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}
+
+async fn listen(addr: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(addr).await.map_err(|error| format!("cannot listen on {addr}: {error}"))
+}
+
+/// What to do now.
+fn welcome(settings: &Settings, addr: SocketAddr) -> String {
+    let database = settings.database();
+    let mut text = format!(
+        "\
+Products, orders and workflows are in {database}.
+Open the page in a browser, or buy a widget from here:
+
+  curl -X POST http://{addr}/checkout/my-first-widget
+  curl -X POST http://{addr}/payment_webhook/my-first-widget/paid
+  curl http://{addr}/orders
+"
+    );
+    if settings.crash {
+        text += &format!(
+            "\nCrash it on the way, and start it again:\n\n  curl -X POST http://{addr}/crash_application\n"
+        );
+    }
+    text
 }

@@ -1,7 +1,10 @@
 //! What can be set, from the environment and the command line.
 
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
+
+use sqlx::any::AnyConnectOptions;
 
 /// What `--help` says.
 pub const USAGE: &str = "\
@@ -98,9 +101,23 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    /// The database as it may be shown: without its password.
+    pub fn database(&self) -> String {
+        let unknown = || "of DBOS_DATABASE_URL".to_owned();
+        let Ok(AnyConnectOptions { database_url: mut url, .. }) =
+            AnyConnectOptions::from_str(&self.database_url)
+        else {
+            return unknown();
+        };
+        match url.scheme() {
+            "sqlite" => url.into(),
+            _ => url.set_password(None).map_or_else(|()| unknown(), |()| url.into()),
+        }
+    }
 }
 
-/// A number that is not nothing.
+/// A number greater than zero.
 fn number(name: &str, value: &str) -> Result<u64, String> {
     let number = value.parse::<NonZeroU32>().map_err(|_| format!("{name} cannot be {value:?}"))?;
     Ok(number.get().into())
@@ -152,6 +169,19 @@ mod tests {
     #[test]
     fn help_is_given_when_it_is_asked_for() {
         check(&["--no-crash", "--help"], &[], Ok(Request::Help));
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let cases = [
+            ("sqlite:widget_store.sqlite", "sqlite:widget_store.sqlite"),
+            ("postgres://me:secret@host:1/shop", "postgres://me@host:1/shop"),
+            ("me:secret@host", "of DBOS_DATABASE_URL"),
+        ];
+        for (database_url, shown) in cases {
+            let settings = Settings { database_url: database_url.to_owned(), ..Settings::default() };
+            assert_eq!(settings.database(), shown);
+        }
     }
 
     #[test]

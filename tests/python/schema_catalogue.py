@@ -1,4 +1,4 @@
-"""Prints the catalogue of a system database as JSON, one entry per table column, key, index, function and trigger.
+"""Prints the catalogue of a system database as JSON: columns, keys, indexes, functions and triggers.
 
     schema_catalogue.py [--official] URL
 
@@ -32,7 +32,8 @@ POSTGRES = {
          WHERE i.relnamespace = %(schema)s::regnamespace""",
     "function": """
         SELECT proname || '(' || pg_get_function_arguments(oid) || ')',
-               concat_ws(' ', pg_get_function_result(oid), provolatile, prosecdef, array_to_string(proconfig, '; '))
+               concat_ws(' ', pg_get_function_result(oid), provolatile, prosecdef,
+                         array_to_string(proconfig, '; '))
           FROM pg_proc
          WHERE pronamespace = %(schema)s::regnamespace""",
     "trigger": """
@@ -48,7 +49,8 @@ def postgres(url):
     import psycopg
 
     with psycopg.connect(url) as connection:
-        return {kind: dict(connection.execute(query, {"schema": "dbos"}).fetchall()) for kind, query in POSTGRES.items()}
+        rows = {kind: connection.execute(query, {"schema": "dbos"}) for kind, query in POSTGRES.items()}
+        return {kind: dict(cursor.fetchall()) for kind, cursor in rows.items()}
 
 
 def sqlite(path):
@@ -116,7 +118,7 @@ def main():
 
 
 def sqlite_path(url):
-    """Takes sqlite:path, sqlite://path and a bare path, with or without options; three or four slashes alike."""
+    """Takes sqlite:path, sqlite://path and a bare path, with or without options."""
     path = re.sub(r"^sqlite:(//)?", "", url).split("?")[0]
     return re.sub(r"^/+", "/", path)
 

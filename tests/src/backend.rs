@@ -15,7 +15,9 @@ use std::{env, io, thread};
 use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Connection, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection, Row as _, TypeInfo as _, ValueRef as _,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -131,13 +133,7 @@ impl Fresh {
             Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),
         };
-        let columns = |row: &Value| {
-            row.as_object()
-                .into_iter()
-                .flat_map(Map::values)
-                .map(text)
-                .collect()
-        };
+        let columns = |row: &Value| row.as_object().into_iter().flat_map(Map::values).map(text).collect();
         self.rows(sql).await.iter().map(columns).collect()
     }
 
@@ -162,22 +158,15 @@ const FOLDER_PREFIX: &str = "dbos-test-";
 const LEFTOVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An id that begins with the time at which it was made.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "it names databases of tests, which no workflow ever sees"
-)]
+#[expect(clippy::disallowed_methods, reason = "it names databases of tests, which no workflow ever sees")]
 fn fresh_id() -> Uuid {
     Uuid::now_v7()
 }
 
 fn is_leftover(database: &str) -> bool {
     let made = |id: Uuid| Some(id.get_timestamp()?.to_unix().0);
-    let id = database
-        .strip_prefix(DATABASE_PREFIX)
-        .and_then(|rest| Uuid::parse_str(rest.get(..32)?).ok());
-    id.and_then(made)
-        .zip(made(fresh_id()))
-        .is_some_and(|(made, now)| made + LEFTOVER.as_secs() < now)
+    let id = database.strip_prefix(DATABASE_PREFIX).and_then(|rest| Uuid::parse_str(rest.get(..32)?).ok());
+    id.and_then(made).zip(made(fresh_id())).is_some_and(|(made, now)| made + LEFTOVER.as_secs() < now)
 }
 
 /// Tells the templates of this run from those of any other. The processes of one nextest run share theirs.
@@ -197,10 +186,7 @@ fn sqlite_url(path: &Path) -> String {
 
 async fn sqlite_rows(url: &str, sql: &str) -> Vec<Value> {
     let mut connection = must(url, SqliteConnection::connect(url).await);
-    let rows = must(
-        sql,
-        sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await,
-    );
+    let rows = must(sql, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await);
     let rows = rows.iter().map(sqlite_object).collect();
     must(sql, connection.close().await);
     rows
@@ -208,10 +194,7 @@ async fn sqlite_rows(url: &str, sql: &str) -> Vec<Value> {
 
 fn sqlite_object(row: &SqliteRow) -> Value {
     let member = |column: &sqlx::sqlite::SqliteColumn| {
-        (
-            column.name().to_owned(),
-            must(column.name(), sqlite_value(row, column.ordinal())),
-        )
+        (column.name().to_owned(), must(column.name(), sqlite_value(row, column.ordinal())))
     };
     Value::Object(row.columns().iter().map(member).collect())
 }
@@ -269,10 +252,7 @@ async fn locked(path: PathBuf) -> File {
         file.lock()?;
         io::Result::Ok(file)
     });
-    must(
-        "the lock of a template",
-        lock.await.map_err(io::Error::other).flatten(),
-    )
+    must("the lock of a template", lock.await.map_err(io::Error::other).flatten())
 }
 
 /// Best effort: another run may be doing the same.
@@ -334,13 +314,9 @@ fn server() -> String {
 
 /// The same URL with another database in it.
 fn with_database(url: &str, name: &str) -> String {
-    let (address, options) = url
-        .split_once('?')
-        .map_or((url, None), |(address, rest)| (address, Some(rest)));
+    let (address, options) = url.split_once('?').map_or((url, None), |(address, rest)| (address, Some(rest)));
     let authority = address.find("://").map_or(0, |at| at + 3);
-    let end = address[authority..]
-        .find('/')
-        .map_or(address.len(), |at| authority + at);
+    let end = address[authority..].find('/').map_or(address.len(), |at| authority + at);
     let options = options.map(|options| format!("?{options}")).unwrap_or_default();
     format!("{}/{name}{options}", &address[..end])
 }
@@ -357,23 +333,15 @@ async fn run(connection: &mut PgConnection, sql: &str) {
 }
 
 async fn texts(connection: &mut PgConnection, sql: &str) -> Vec<String> {
-    must(
-        sql,
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await,
-    )
+    must(sql, sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await)
 }
 
 async fn postgres_rows(url: &str, sql: &str) -> Vec<Value> {
-    let sql = format!(
-        "SELECT row_to_json(q)::text FROM ({}) q",
-        sql.trim().trim_end_matches(';')
-    );
+    let sql = format!("SELECT row_to_json(q)::text FROM ({}) q", sql.trim().trim_end_matches(';'));
     let mut connection = connect(url).await;
     let rows = texts(&mut connection, &sql).await;
     must(&sql, connection.close().await);
-    rows.iter()
-        .map(|row| must(&sql, serde_json::from_str(row)))
-        .collect()
+    rows.iter().map(|row| must(&sql, serde_json::from_str(row))).collect()
 }
 
 async fn postgres_template(admin: &mut PgConnection, key: &str, migrate: impl AsyncFn(&str)) -> String {
@@ -392,11 +360,7 @@ async fn postgres_template(admin: &mut PgConnection, key: &str, migrate: impl As
             make_postgres_template(admin, key, migrate).await
         }
     };
-    run(
-        admin,
-        "SELECT pg_advisory_unlock(hashtext('dbos test templates'))",
-    )
-    .await;
+    run(admin, "SELECT pg_advisory_unlock(hashtext('dbos test templates'))").await;
     name
 }
 
@@ -406,11 +370,8 @@ async fn make_postgres_template(admin: &mut PgConnection, key: &str, migrate: im
     migrate(&with_database(&server(), &name)).await;
     run(admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
     // A database that somebody uses cannot be copied.
-    run(
-        admin,
-        &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
-    )
-    .await;
+    run(admin, &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
+        .await;
     name
 }
 
@@ -438,16 +399,8 @@ mod tests {
     async fn a_fresh_database_is_empty_and_answers_alike_on_both_backends() {
         for backend in Backend::ALL {
             let fresh = Fresh::new(backend).await;
-            let bytes = if backend == Backend::Sqlite {
-                "BLOB"
-            } else {
-                "BYTEA"
-            };
-            let literal = if backend == Backend::Sqlite {
-                "x'00ff'"
-            } else {
-                "'\\x00ff'"
-            };
+            let bytes = if backend == Backend::Sqlite { "BLOB" } else { "BYTEA" };
+            let literal = if backend == Backend::Sqlite { "x'00ff'" } else { "'\\x00ff'" };
             fresh
                 .execute(&format!(
                     "CREATE TABLE t (n BIGINT, x DOUBLE PRECISION, s TEXT, b {bytes});
@@ -462,10 +415,7 @@ mod tests {
                 ],
                 "{backend:?}"
             );
-            assert_eq!(
-                fresh.query("SELECT s, n FROM t WHERE n = 2").await,
-                [[None, Some("2".to_owned())]]
-            );
+            assert_eq!(fresh.query("SELECT s, n FROM t WHERE n = 2").await, [[None, Some("2".to_owned())]]);
             assert_eq!(fresh.scalar("SELECT count(*) FROM t").await, 2);
         }
     }
@@ -474,12 +424,7 @@ mod tests {
     async fn a_dropped_database_is_gone_even_while_somebody_is_connected() {
         let watching = Fresh::new(Backend::Postgres).await;
         let fresh = Fresh::new(Backend::Postgres).await;
-        let name = fresh
-            .query("SELECT current_database()")
-            .await
-            .remove(0)
-            .remove(0)
-            .unwrap();
+        let name = fresh.query("SELECT current_database()").await.remove(0).remove(0).unwrap();
         let count = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
         let _open = connect(fresh.url()).await;
         assert_eq!(watching.scalar(&count).await, 1);
@@ -524,10 +469,7 @@ mod tests {
     #[test]
     fn a_database_name_replaces_the_one_in_a_url() {
         for (url, expected) in [
-            (
-                "postgres://u:p@h:1/old?sslmode=disable",
-                "postgres://u:p@h:1/new?sslmode=disable",
-            ),
+            ("postgres://u:p@h:1/old?sslmode=disable", "postgres://u:p@h:1/new?sslmode=disable"),
             ("postgres://u@h/old", "postgres://u@h/new"),
             ("postgres://h?host=/run/x", "postgres://h/new?host=/run/x"),
             ("postgres://h", "postgres://h/new"),

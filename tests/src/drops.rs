@@ -67,11 +67,7 @@ mod tests {
             let output = drop_after(future, polls).await;
             assert_eq!(output, (polls > 3).then_some("done"));
             assert_eq!(reached.get(), polls.min(3));
-            assert_eq!(
-                dropped.get(),
-                polls > 0,
-                "what was never polled has no guard to drop"
-            );
+            assert_eq!(dropped.get(), polls > 0, "what was never polled has no guard to drop");
         }
     }
 

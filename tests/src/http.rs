@@ -45,11 +45,7 @@ impl Client {
     /// A request of any method. `path` may have a query.
     pub fn request(&self, method: Method, path: impl AsRef<str>) -> Request {
         let builder = http::Request::builder().method(method).uri(path.as_ref());
-        Request {
-            router: self.router.clone(),
-            builder,
-            body: Body::empty(),
-        }
+        Request { router: self.router.clone(), builder, body: Body::empty() }
     }
 }
 
@@ -71,8 +67,7 @@ impl Request {
 
     /// Sets the body, and says that it is JSON.
     pub fn json(self, value: &Value) -> Self {
-        self.header(header::CONTENT_TYPE.as_str(), "application/json")
-            .body(value.to_string())
+        self.header(header::CONTENT_TYPE.as_str(), "application/json").body(value.to_string())
     }
 
     /// Sets the body.
@@ -84,27 +79,16 @@ impl Request {
     /// Sends the request and reads the whole answer.
     pub async fn send(self) -> Response {
         let (parts, body) = self.open().await.into_parts();
-        let body = body
-            .collect()
-            .await
-            .unwrap_or_else(|error| panic!("the body of the answer broke off: {error}"));
-        Response {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.to_bytes(),
-        }
+        let body =
+            body.collect().await.unwrap_or_else(|error| panic!("the body of the answer broke off: {error}"));
+        Response { status: parts.status, headers: parts.headers, body: body.to_bytes() }
     }
 
     /// Sends the request and leaves the body to be read: for an answer without an end.
     pub async fn open(self) -> http::Response<Body> {
-        let request = self
-            .builder
-            .body(self.body)
-            .unwrap_or_else(|error| panic!("no request to send: {error}"));
-        self.router
-            .oneshot(request)
-            .await
-            .unwrap_or_else(|never| match never {})
+        let request =
+            self.builder.body(self.body).unwrap_or_else(|error| panic!("no request to send: {error}"));
+        self.router.oneshot(request).await.unwrap_or_else(|never| match never {})
     }
 }
 
@@ -128,10 +112,7 @@ impl Response {
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!(
-                "the answer is not JSON: {error}: {}",
-                String::from_utf8_lossy(&self.body)
-            )
+            panic!("the answer is not JSON: {error}: {}", String::from_utf8_lossy(&self.body))
         })
     }
 
@@ -140,11 +121,7 @@ impl Response {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next()?;
         assert!(values.next().is_none(), "there are several headers {name}");
-        Some(
-            value
-                .to_str()
-                .unwrap_or_else(|error| panic!("the header {name} is not text: {error}")),
-        )
+        Some(value.to_str().unwrap_or_else(|error| panic!("the header {name} is not text: {error}")))
     }
 }
 
@@ -159,21 +136,12 @@ mod tests {
     #[tokio::test]
     async fn a_request_carries_what_it_was_given_and_the_answer_is_read() {
         let echo = async |headers: HeaderMap, body: Bytes| {
-            let names: Vec<_> = headers
-                .iter()
-                .map(|(name, value)| (name.as_str().to_owned(), value.len()))
-                .collect();
-            (
-                StatusCode::CREATED,
-                [("x-one", "1")],
-                Json(json!({ "headers": names, "bytes": body.len() })),
-            )
+            let names: Vec<_> =
+                headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.len())).collect();
+            (StatusCode::CREATED, [("x-one", "1")], Json(json!({ "headers": names, "bytes": body.len() })))
         };
-        let client = Client::new(
-            Router::new()
-                .route("/echo", get(echo).post(echo))
-                .route("/gone", delete(echo)),
-        );
+        let client =
+            Client::new(Router::new().route("/echo", get(echo).post(echo)).route("/gone", delete(echo)));
 
         let response = client
             .post("/echo?a=b")
@@ -187,24 +155,10 @@ mod tests {
             response.json(),
             json!({"headers": [["x-raw", 1], ["x-raw", 0], ["content-type", 16]], "bytes": 3})
         );
-        assert_eq!(
-            (response.header("x-one"), response.header("x-two")),
-            (Some("1"), None)
-        );
+        assert_eq!((response.header("x-one"), response.header("x-two")), (Some("1"), None));
 
-        assert_eq!(
-            client.get("/echo").send().await.text(),
-            r#"{"headers":[],"bytes":0}"#
-        );
-        assert_eq!(
-            client
-                .request(Method::DELETE, "/gone")
-                .body("xyz")
-                .send()
-                .await
-                .json()["bytes"],
-            3
-        );
+        assert_eq!(client.get("/echo").send().await.text(), r#"{"headers":[],"bytes":0}"#);
+        assert_eq!(client.request(Method::DELETE, "/gone").body("xyz").send().await.json()["bytes"], 3);
         assert_eq!(client.get("/nowhere").send().await.status, StatusCode::NOT_FOUND);
     }
 }

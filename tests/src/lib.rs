@@ -6,6 +6,8 @@ pub mod drops;
 pub mod http;
 pub mod process;
 pub mod proxy;
+pub mod python;
+pub mod web;
 
 use dbos_runtime::{Builder, Dbos};
 
@@ -27,16 +29,16 @@ macro_rules! on_each_backend {
                 #[allow(unused_imports, reason = "a test may use nothing of its surroundings")]
                 use super::*;
 
-                async fn check($fresh: $crate::Fresh) $body
+                async fn on_a_backend($fresh: $crate::Fresh) $body
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn sqlite() {
-                    check($crate::fresh($crate::Backend::Sqlite).await).await;
+                    on_a_backend($crate::fresh($crate::Backend::Sqlite).await).await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn postgres() {
-                    check($crate::fresh($crate::Backend::Postgres).await).await;
+                    on_a_backend($crate::fresh($crate::Backend::Postgres).await).await;
                 }
             }
         )*
@@ -67,5 +69,7 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never {what}"));
+    tokio::time::timeout(std::time::Duration::from_secs(10), wait)
+        .await
+        .unwrap_or_else(|_| panic!("never {what}"));
 }

@@ -66,19 +66,25 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             readers.spawn(read_lines(stderr, Arc::clone(&output), None));
         }
-        Self {
-            child,
-            output,
-            lines,
-            seen: 0,
-            readers,
-        }
+        Self { child, output, lines, seen: 0, readers }
     }
 
     /// Waits for a line on standard output that `wanted` accepts. The next call begins after that line.
     ///
     /// Fails the test when the program ends its output, or time is up, without such a line.
-    pub async fn line(&mut self, within: Duration, mut wanted: impl FnMut(&str) -> bool) -> String {
+    pub async fn line(&mut self, within: Duration, wanted: impl FnMut(&str) -> bool) -> String {
+        match self.line_unless_it_ends(within, wanted).await {
+            Some(line) => line,
+            None => panic!("the output ended before the expected line. Output:\n{}", self.output()),
+        }
+    }
+
+    /// Like [`line`](Self::line), but a program that ends first is no failure.
+    pub async fn line_unless_it_ends(
+        &mut self,
+        within: Duration,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> Option<String> {
         let search = async {
             loop {
                 let line = self.lines.borrow_and_update().get(self.seen).cloned();
@@ -93,13 +99,16 @@ impl Process {
                 }
             }
         };
-        let found = timeout(within, search).await;
-        let trouble = match found {
-            Ok(Some(line)) => return line,
-            Ok(None) => "the output ended".to_owned(),
-            Err(_) => format!("{within:?} passed"),
-        };
-        panic!("{trouble} before the expected line. Output:\n{}", self.output())
+        match timeout(within, search).await {
+            Ok(found) => found,
+            Err(_) => panic!("{within:?} passed before the expected line. Output:\n{}", self.output()),
+        }
+    }
+
+    /// Waits for the end of the program, however long that takes.
+    pub async fn ended(&mut self) {
+        // A child that cannot be waited for is gone.
+        let _ = self.child.wait().await;
     }
 
     /// The process id. None after the end.
@@ -138,10 +147,7 @@ impl Process {
     pub async fn wait(&mut self, within: Duration) -> ExitStatus {
         let ended = timeout(within, self.child.wait()).await;
         let Ok(status) = ended else {
-            panic!(
-                "the program still runs after {within:?}. Output:\n{}",
-                self.output()
-            )
+            panic!("the program still runs after {within:?}. Output:\n{}", self.output())
         };
         // Its last words may still be on their way. A grandchild that keeps the pipes open is not waited for.
         let last_words = async { while self.readers.join_next().await.is_some() {} };
@@ -151,11 +157,7 @@ impl Process {
 
     /// Does nothing to a program that has been waited for: its id may belong to another one.
     fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             kill_process(pid, signal).unwrap_or_else(|error| panic!("signal {signal:?} to {pid:?}: {error}"));
         }
@@ -165,11 +167,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!(
-                "output of the child process {:?}:\n{}",
-                self.child.id(),
-                self.output()
-            );
+            eprintln!("output of the child process {:?}:\n{}", self.child.id(), self.output());
         }
     }
 }
@@ -182,9 +180,7 @@ async fn read_lines(
     let mut reader = BufReader::new(from);
     let mut bytes = Vec::new();
     while let Ok(1..) = reader.read_until(b'\n', &mut bytes).await {
-        let line = String::from_utf8_lossy(&bytes)
-            .trim_end_matches(['\r', '\n'])
-            .to_owned();
+        let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
         bytes.clear();
         {
             let mut output = lock(&output);
@@ -216,14 +212,8 @@ mod tests {
     #[tokio::test]
     async fn lines_are_found_in_order_and_all_output_is_kept() {
         let mut process = shell("echo $GREETING; echo oops >&2; echo port 1; echo port 2; exit 3");
-        assert_eq!(
-            process.line(SOON, |line| line.starts_with("port")).await,
-            "port 1"
-        );
-        assert_eq!(
-            process.line(SOON, |line| line.starts_with("port")).await,
-            "port 2"
-        );
+        assert_eq!(process.line(SOON, |line| line.starts_with("port")).await, "port 1");
+        assert_eq!(process.line(SOON, |line| line.starts_with("port")).await, "port 2");
         assert_eq!(process.wait(SOON).await.code(), Some(3));
         for line in ["hello\n", "oops\n", "port 1\n", "port 2\n"] {
             assert!(process.output().contains(line), "{line}");
@@ -242,9 +232,7 @@ mod tests {
     async fn a_line_that_takes_too_long_fails_the_test() {
         let mut process = shell("echo hello; exec sleep 60");
         process.line(SOON, |line| line == "hello").await;
-        process
-            .line(Duration::from_millis(50), |line| line == "bye")
-            .await;
+        process.line(Duration::from_millis(50), |line| line == "bye").await;
     }
 
     #[tokio::test]
@@ -278,10 +266,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_process_is_killed() {
         let process = shell("exec sleep 60");
-        let pid = process
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).unwrap()))
-            .unwrap();
+        let pid = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).unwrap();
         drop(process);
         timeout(SOON, async {
             while rustix::process::test_kill_process(pid).is_ok() {

@@ -44,20 +44,8 @@ pub struct Messages {
 impl Messages {
     /// The statements that neither begin nor end a transaction.
     pub fn work(&self) -> Vec<&str> {
-        const CONTROL: [&str; 7] = [
-            "BEGIN",
-            "START",
-            "COMMIT",
-            "END",
-            "ROLLBACK",
-            "SAVEPOINT",
-            "RELEASE",
-        ];
-        self.statements
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|sql| !begins_with(sql, &CONTROL))
-            .collect()
+        const CONTROL: [&str; 7] = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"];
+        self.statements.iter().map(AsRef::as_ref).filter(|sql| !begins_with(sql, &CONTROL)).collect()
     }
 }
 
@@ -83,23 +71,14 @@ impl Proxy {
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, upstream, Arc::clone(&network)));
-        Self {
-            address,
-            network,
-            _accepting: accepting,
-        }
+        Self { address, network, _accepting: accepting }
     }
 
     /// A proxy for the server of `url`.
     pub async fn before(url: &str) -> Self {
         let (_, authority, _) = split(url);
         let mut addresses = must(tokio::net::lookup_host(authority).await);
-        Self::start(
-            addresses
-                .next()
-                .unwrap_or_else(|| panic!("{authority} has no address")),
-        )
-        .await
+        Self::start(addresses.next().unwrap_or_else(|| panic!("{authority} has no address"))).await
     }
 
     /// The same URL, by way of this proxy.
@@ -266,11 +245,7 @@ async fn upward(
         if let Err(error) = fill(&mut buffer, &mut from).await {
             // A client that hangs up is not noticed through a black hole.
             network.passage().await;
-            return if error.kind() == io::ErrorKind::UnexpectedEof {
-                Ok(End::Closed)
-            } else {
-                Err(error)
-            };
+            return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(End::Closed) } else { Err(error) };
         }
     }
 }
@@ -311,11 +286,7 @@ async fn downward(
         drop(buffer.split_to(whole));
         if let Err(error) = fill(&mut buffer, &mut from).await {
             network.passage().await;
-            return if error.kind() == io::ErrorKind::UnexpectedEof {
-                Ok(End::Closed)
-            } else {
-                Err(error)
-            };
+            return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(End::Closed) } else { Err(error) };
         }
     }
 }
@@ -330,12 +301,7 @@ async fn fill(buffer: &mut BytesMut, from: &mut (impl tokio::io::AsyncRead + Unp
 impl Network {
     /// Waits until the network lets something through.
     async fn passage(&self) -> Mode {
-        let open = self
-            .mode
-            .subscribe()
-            .wait_for(|mode| *mode != Mode::BlackHole)
-            .await
-            .map(|mode| *mode);
+        let open = self.mode.subscribe().wait_for(|mode| *mode != Mode::BlackHole).await.map(|mode| *mode);
         open.unwrap_or(Mode::Pass)
     }
 
@@ -346,10 +312,7 @@ impl Network {
             messages.round_trips += usize::from(message.asks);
             messages.statements.extend(message.statement.clone());
         }
-        message
-            .statement
-            .as_ref()
-            .is_some_and(|sql| self.fault_strikes(sql))
+        message.statement.as_ref().is_some_and(|sql| self.fault_strikes(sql))
     }
 
     fn fault_strikes(&self, sql: &str) -> bool {
@@ -421,10 +384,8 @@ fn number(buffer: &[u8], at: usize) -> Option<u32> {
 }
 
 fn begins_with(sql: &str, words: &[&str]) -> bool {
-    let first = sql
-        .split(|c: char| !c.is_ascii_alphabetic())
-        .find(|word| !word.is_empty())
-        .unwrap_or_default();
+    let first =
+        sql.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty()).unwrap_or_default();
     words.iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
@@ -467,11 +428,7 @@ mod tests {
     }
 
     async fn insert(connection: &mut PgConnection, n: i64) -> Result<(), sqlx::Error> {
-        sqlx::query("INSERT INTO t VALUES ($1)")
-            .bind(n)
-            .execute(connection)
-            .await
-            .map(drop)
+        sqlx::query("INSERT INTO t VALUES ($1)").bind(n).execute(connection).await.map(drop)
     }
 
     #[tokio::test]
@@ -504,10 +461,7 @@ mod tests {
         transaction.execute("SELECT 'no COMMIT yet'").await.unwrap();
         assert_eq!(proxy.cuts(), 0);
         transaction.commit().await.unwrap_err();
-        assert_eq!(
-            (proxy.cuts(), fresh.scalar("SELECT count(*) FROM t").await),
-            (1, 1)
-        );
+        assert_eq!((proxy.cuts(), fresh.scalar("SELECT count(*) FROM t").await), (1, 1));
 
         let mut again = PgConnection::connect(&proxy.url(fresh.url())).await.unwrap();
         let transaction = again.begin().await.unwrap();
@@ -537,10 +491,7 @@ mod tests {
         insert(&mut connection, 1).await.unwrap();
         insert(&mut connection, 2).await.unwrap();
         insert(&mut connection, 3).await.unwrap_err();
-        assert_eq!(
-            (proxy.cuts(), fresh.scalar("SELECT count(*) FROM t").await),
-            (1, 3)
-        );
+        assert_eq!((proxy.cuts(), fresh.scalar("SELECT count(*) FROM t").await), (1, 3));
     }
 
     #[tokio::test]
@@ -555,13 +506,7 @@ mod tests {
         assert_eq!(fresh.scalar("SELECT count(*) FROM t").await, 0);
         proxy.set_mode(Mode::Pass);
         timeout(SOON, inserting).await.unwrap().unwrap();
-        timeout(SOON, connecting)
-            .await
-            .unwrap()
-            .unwrap()
-            .ping()
-            .await
-            .unwrap();
+        timeout(SOON, connecting).await.unwrap().unwrap().ping().await.unwrap();
         assert_eq!(fresh.scalar("SELECT count(*) FROM t").await, 1);
     }
 
@@ -569,10 +514,7 @@ mod tests {
     async fn new_connections_are_refused_and_old_ones_go_on() {
         let (fresh, proxy, mut connection) = set_up().await;
         proxy.set_mode(Mode::RefuseNew);
-        PgConnection::connect(&proxy.url(fresh.url()))
-            .await
-            .map(drop)
-            .unwrap_err();
+        PgConnection::connect(&proxy.url(fresh.url())).await.map(drop).unwrap_err();
         insert(&mut connection, 1).await.unwrap();
         proxy.set_mode(Mode::Pass);
         PgConnection::connect(&proxy.url(fresh.url())).await.unwrap();
@@ -605,19 +547,14 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_asks_for_encryption_is_told_there_is_none() {
         let (fresh, proxy, _connection) = set_up().await;
-        let url = proxy
-            .url(fresh.url())
-            .replace("sslmode=disable", "sslmode=prefer");
+        let url = proxy.url(fresh.url()).replace("sslmode=disable", "sslmode=prefer");
         PgConnection::connect(&url).await.unwrap().ping().await.unwrap();
     }
 
     #[test]
     fn the_address_in_a_url_is_found() {
         for (url, expected) in [
-            (
-                "postgres://u:p@h:1/db?sslmode=disable",
-                ("postgres://u:p@", "h:1", "/db?sslmode=disable"),
-            ),
+            ("postgres://u:p@h:1/db?sslmode=disable", ("postgres://u:p@", "h:1", "/db?sslmode=disable")),
             ("postgres://h:1?x=a@b", ("postgres://", "h:1", "?x=a@b")),
             ("postgres://[::1]:1/db", ("postgres://", "[::1]:1", "/db")),
         ] {

@@ -20,22 +20,12 @@ pub fn venv() -> PathBuf {
         return home;
     }
     // Closing the file unlocks it.
-    let lock = must(
-        "the lock of the environment",
-        File::create(home.with_extension("lock")),
-    );
+    let lock = must("the lock of the environment", File::create(home.with_extension("lock")));
     must("the lock of the environment", lock.lock());
     if !is_done() {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
         run(Command::new(home.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(scripts().join("requirements.txt")));
         must("the end of the environment", fs::write(&done, REQUIREMENTS));
     }
@@ -56,20 +46,13 @@ fn scripts() -> PathBuf {
 /// Where cargo builds: test programs lie in `<target>/<profile>/deps`.
 fn target() -> PathBuf {
     let program = must("the path of this program", env::current_exe());
-    program
-        .ancestors()
-        .nth(3)
-        .map_or_else(env::temp_dir, Path::to_owned)
+    program.ancestors().nth(3).map_or_else(env::temp_dir, Path::to_owned)
 }
 
 fn run(command: &mut Command) {
     let output = must(&format!("{command:?}"), command.output());
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{complaint}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n{complaint}", output.status);
 }
 
 fn must<T>(what: &str, result: io::Result<T>) -> T {

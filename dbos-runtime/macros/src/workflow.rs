@@ -73,7 +73,8 @@ fn name(attribute: TokenStream, function: &ItemFn) -> syn::Result<String> {
         Ok(())
     });
     syn::parse::Parser::parse2(parser, attribute)?;
-    name.filter(|name| !name.is_empty()).ok_or_else(|| Error::new(function.sig.ident.span(), "the name is empty"))
+    name.filter(|name| !name.is_empty())
+        .ok_or_else(|| Error::new(function.sig.ident.span(), "the name is empty"))
 }
 
 fn check(function: &ItemFn) -> syn::Result<()> {
@@ -82,7 +83,10 @@ fn check(function: &ItemFn) -> syn::Result<()> {
         return Err(Error::new(signature.fn_token.span, "a workflow is an `async fn`"));
     }
     if !signature.generics.params.is_empty() {
-        return Err(Error::new(signature.generics.span(), "a workflow has one name, so it cannot be generic"));
+        return Err(Error::new(
+            signature.generics.span(),
+            "a workflow has one name, so it cannot be generic",
+        ));
     }
     if signature.inputs.is_empty() || signature.inputs.len() > 2 {
         let message = "a workflow takes a context and at most one input; use a tuple or a struct for more";
@@ -135,7 +139,9 @@ fn feed(tokens: TokenStream, hash: &mut Sha256) {
 
 fn is_doc(token: &TokenTree) -> bool {
     match token {
-        TokenTree::Group(group) => group.stream().into_iter().next().is_some_and(|first| first.to_string() == "doc"),
+        TokenTree::Group(group) => {
+            group.stream().into_iter().next().is_some_and(|first| first.to_string() == "doc")
+        }
         _ => false,
     }
 }

@@ -46,16 +46,27 @@ pub trait Backend: sqlx::Database + sealed::Sealed {
     #[doc(hidden)]
     fn file(pool: &Pool<Self>) -> Option<PathBuf>;
     #[doc(hidden)]
-    fn begin(pool: Pool<Self>, statement: String) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>>;
+    fn begin(
+        pool: Pool<Self>,
+        statement: String,
+    ) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>>;
     #[doc(hidden)]
-    fn execute(connection: &mut Self::Connection, sql: String, binds: Vec<Bind>) -> BoxFuture<'_, sqlx::Result<u64>>;
+    fn execute(
+        connection: &mut Self::Connection,
+        sql: String,
+        binds: Vec<Bind>,
+    ) -> BoxFuture<'_, sqlx::Result<u64>>;
     /// The first row, each column as text.
     #[doc(hidden)]
-    fn first(connection: &mut Self::Connection, sql: String, binds: Vec<Bind>) -> BoxFuture<'_, sqlx::Result<Option<Row>>>;
+    fn first(
+        connection: &mut Self::Connection,
+        sql: String,
+        binds: Vec<Bind>,
+    ) -> BoxFuture<'_, sqlx::Result<Option<Row>>>;
 }
 
 /// A row of texts.
-pub type Row = Vec<Option<String>>;
+pub(crate) type Row = Vec<Option<String>>;
 
 mod sealed {
     /// Keeps the set of backends closed.
@@ -86,7 +97,10 @@ macro_rules! bound {
 /// What is the same text for every driver, but another type.
 macro_rules! door {
     () => {
-        fn begin(pool: Pool<Self>, statement: String) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>> {
+        fn begin(
+            pool: Pool<Self>,
+            statement: String,
+        ) -> BoxFuture<'static, sqlx::Result<Transaction<'static, Self>>> {
             Box::pin(async move { pool.begin_with(AssertSqlSafe(statement)).await })
         }
 
@@ -109,7 +123,9 @@ macro_rules! door {
             use sqlx::Row as _;
             Box::pin(async move {
                 let query = bound!(sql, binds);
-                let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
+                let Some(row) = query.fetch_optional(connection).await? else {
+                    return Ok(None);
+                };
                 (0..row.len()).map(|column| row.try_get(column)).collect::<sqlx::Result<_>>().map(Some)
             })
         }
@@ -141,7 +157,8 @@ impl Backend for sqlx::Sqlite {
     fn open(url: &str) -> BoxFuture<'_, Result<Pool<Self>>> {
         Box::pin(async move {
             let connect = crate::store::sqlite::connect_options(url)?;
-            let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
+            let options =
+                sqlx::sqlite::SqlitePoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
             options.connect_with(connect).await.map_err(|error| cannot_open(&error))
         })
     }
@@ -187,7 +204,9 @@ impl Backend for sqlx::Any {
         let url = &pool.connect_options().database_url;
         #[cfg(feature = "sqlite")]
         if url.scheme() == "sqlite" {
-            return crate::store::sqlite::connect_options(url.as_str()).ok().map(|options| options.get_filename().to_owned());
+            return crate::store::sqlite::connect_options(url.as_str())
+                .ok()
+                .map(|options| options.get_filename().to_owned());
         }
         let _ = url;
         None

@@ -18,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 pub use self::backend::Backend;
 use self::backend::{Bind, Dialect};
 pub use self::guard::{Begun, OpenTransaction};
-pub use self::transaction::{IsolationLevel, TransactionOptions};
+pub use self::transaction::{IsolationLevel, Placed, TransactionOptions};
 pub(crate) use self::witness::Witnesses;
 use crate::engine::Execution;
 use crate::error::{Error, ErrorKind, Result};
@@ -124,16 +124,24 @@ impl<DB: Backend> Datasource<DB> {
         let (there, holds) = match self.inner.dialect {
             Dialect::Postgres => (
                 "SELECT to_regclass($1)::text".to_owned(),
-                format!("SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2", self.table("workflow_status")),
+                format!(
+                    "SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2",
+                    self.table("workflow_status")
+                ),
             ),
             Dialect::Sqlite => (
                 "SELECT name FROM sqlite_master WHERE name = $1".to_owned(),
-                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2".to_owned(),
+                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2"
+                    .to_owned(),
             ),
         };
         let mut connection = self.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
         let table = [Bind::text(&self.table("workflow_status"))];
-        if DB::first(&mut connection, there, table.to_vec()).await.map_err(failed)?.is_none_or(|row| row[0].is_none()) {
+        if DB::first(&mut connection, there, table.to_vec())
+            .await
+            .map_err(failed)?
+            .is_none_or(|row| row[0].is_none())
+        {
             return Ok(false);
         }
         let row = vec![Bind::text(execution.fence.id.as_str()), Bind::text(execution.token().as_str())];

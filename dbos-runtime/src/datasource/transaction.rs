@@ -195,7 +195,7 @@ where
                 continue;
             }
         };
-        let result = Scoped::new(execution.serial, Place::Step, body(&mut open.transaction)).await;
+        let result = Scoped::new(execution.serial, Place::Transaction, body(&mut open.transaction)).await;
         let value = match result {
             Ok(value) => value,
             Err(error) => {
@@ -274,10 +274,15 @@ fn curable<'e, E: std::error::Error + 'static>(error: &'e E) -> Option<&'e sqlx:
 fn transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            matches!(&*code, "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300")
-                || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
+            matches!(
+                &*code,
+                "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300"
+            ) || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
         }),
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
         _ => false,
     }
 }

@@ -31,12 +31,17 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
 
     fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let sql = format!("DELETE FROM {} WHERE workflow_id = $1 AND step_id >= 1", self.table("datasource_outputs"));
+            let sql = format!(
+                "DELETE FROM {} WHERE workflow_id = $1 AND step_id >= 1",
+                self.table("datasource_outputs")
+            );
             let turn = self.turn().await;
             let begin = super::TransactionOptions::named("clean").begin(self.inner.dialect);
             let mut transaction =
                 DB::begin(self.inner.pool.clone(), begin).await.map_err(|error| unavailable(&error))?;
-            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())]).await.map_err(failed)?;
+            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())])
+                .await
+                .map_err(failed)?;
             // A new owner may still need the witnesses. The rows are locked now, so it cannot use them meanwhile.
             execution.still_owner().await?;
             transaction.commit().await.map_err(failed)?;
@@ -68,9 +73,14 @@ impl Witnesses {
 
 /// Makes the witness table, if it is not there.
 pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<()> {
-    let (outputs, versions) = (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
+    let (outputs, versions) =
+        (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
     let (begin, schema, now) = match datasource.inner.dialect {
-        Dialect::Postgres => ("BEGIN", Some(datasource.inner.schema.replace('"', "\"\"")), "(EXTRACT(epoch FROM now()) * 1000)::bigint"),
+        Dialect::Postgres => (
+            "BEGIN",
+            Some(datasource.inner.schema.replace('"', "\"\"")),
+            "(EXTRACT(epoch FROM now()) * 1000)::bigint",
+        ),
         Dialect::Sqlite => ("BEGIN IMMEDIATE", None, "(CAST(unixepoch('subsec') * 1000 AS INTEGER))"),
     };
     let mut statements = Vec::new();
@@ -84,10 +94,13 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<
          serialization TEXT, created_at BIGINT NOT NULL DEFAULT {now}, PRIMARY KEY (workflow_id, step_id))"
     ));
     statements.push(format!("CREATE TABLE IF NOT EXISTS {versions} (version BIGINT NOT NULL PRIMARY KEY)"));
-    statements.push(format!("INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"));
+    statements.push(format!(
+        "INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"
+    ));
     let turn = datasource.turn().await;
-    let mut transaction =
-        DB::begin(datasource.inner.pool.clone(), begin.to_owned()).await.map_err(|error| unavailable(&error))?;
+    let mut transaction = DB::begin(datasource.inner.pool.clone(), begin.to_owned())
+        .await
+        .map_err(|error| unavailable(&error))?;
     for statement in statements {
         DB::execute(&mut transaction, statement, Vec::new()).await.map_err(failed)?;
     }
@@ -97,14 +110,21 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<
 }
 
 /// The result of a step that was committed here, if it was.
-pub(super) async fn find<DB: Backend>(datasource: &Datasource<DB>, fence: &Fence, number: i32) -> Result<Option<String>> {
+pub(super) async fn find<DB: Backend>(
+    datasource: &Datasource<DB>,
+    fence: &Fence,
+    number: i32,
+) -> Result<Option<String>> {
     let sql = format!(
         "SELECT output FROM {} WHERE workflow_id = $1 AND step_id = $2",
         datasource.table("datasource_outputs")
     );
     let mut connection = datasource.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
     let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await;
-    Ok(row.map_err(failed)?.and_then(|row| row.into_iter().next()).map(|output| output.unwrap_or_else(|| "null".to_owned())))
+    Ok(row
+        .map_err(failed)?
+        .and_then(|row| row.into_iter().next())
+        .map(|output| output.unwrap_or_else(|| "null".to_owned())))
 }
 
 /// The application's rows and the witness in one commit.

@@ -105,6 +105,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
     }
 
     /// Registers a workflow that `#[workflow]` made, under its function's name.
+    #[expect(clippy::needless_pass_by_value, reason = "a workflow is a unit that reads as its function")]
     pub fn register<W>(mut self, workflow: W) -> Self
     where
         W: Workflow<State = S>,

@@ -10,8 +10,8 @@ use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
 use super::handle::WorkflowHandle;
+use super::insert::{Request, insert};
 use super::registry::Target;
-use super::start::{Request, start};
 use super::{replay, step};
 use crate::error::{DurableError, Error, ErrorKind};
 use crate::ids::WorkflowId;
@@ -82,6 +82,7 @@ impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
     /// # Errors
     ///
     /// [`ErrorKind::NotRegistered`], and [`ErrorKind::ConflictingWorkflow`] when the id belongs to another workflow.
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
     pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> StartChild<W::Output, W::Error, E> {
         let request = match Request::of(&workflow, &input) {
             Ok(request) => request,
@@ -98,6 +99,7 @@ impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
     /// # Errors
     ///
     /// As [`start`](Self::start), and the child's own error, converted.
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
     pub fn run<W: Target>(&self, workflow: W, input: W::Input) -> Durable<'static, ChildOptions, W::Output, E>
     where
         E: From<W::Error>,
@@ -125,7 +127,14 @@ async fn start_child<T, C>(
         if let Some(error) = &row.error {
             return Err(payload::decode_error(error));
         }
-        let child = WorkflowId::trusted(row.child.clone().unwrap_or_default());
+        let Some(child) = &row.child else {
+            return Err(unexpected(
+                execution,
+                number,
+                "is recorded as a plain step, not as the start of a child",
+            ));
+        };
+        let child = WorkflowId::trusted(child.as_str());
         let local = shared.running.get(&child).map(|execution| Arc::clone(&execution.completion));
         return Ok(WorkflowHandle::new(shared, child, local, Some(String::new())));
     }
@@ -138,8 +147,9 @@ async fn start_child<T, C>(
     let now = execution.now();
     let row = StepRow::marker(number, request.name.clone(), now, now).with_child(&id);
     request.user.clone_from(&execution.user);
+    request.roles.clone_from(&execution.roles);
     request.parent = Some(Parent { fence: execution.fence.clone(), step: row.clone() });
-    match start(shared, request).await {
+    match insert(shared, request).await {
         Ok(started) => {
             let handle: WorkflowHandle<T, C> = started.handle(shared, id);
             if !handle.created() {
@@ -158,6 +168,12 @@ async fn start_child<T, C>(
     }
 }
 
+/// The name at this number is the recorded one, and the step is another all the same.
+fn unexpected(execution: &Execution, number: i32, what: &str) -> Error {
+    let id = &execution.fence.id;
+    Error::new(ErrorKind::UnexpectedStep, format!("step {number} of workflow {id} {what}")).about(id)
+}
+
 /// The parent no longer owns its row: because it was cancelled, or because another execution does?
 async fn lost(execution: &Arc<Execution>) -> Error {
     let shared = &execution.shared;
@@ -173,6 +189,12 @@ where
 {
     let recorded = execution.recorded(number);
     if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, RESULT)? {
+        if row.child.as_deref() != Some(child.id().as_str()) {
+            let there = row.child.as_deref().unwrap_or_default();
+            let what =
+                format!("is recorded as the result of workflow {there:?}, not of {:?}", child.id().as_str());
+            return Err(unexpected(&execution, number, &what).into());
+        }
         return step::answer::<T, C>(row, &execution).map_err(E::from);
     }
     execution.live()?;

@@ -44,7 +44,10 @@ async fn look(shared: &Arc<Shared>, names: &[String]) {
         let claimed = match shared.store.claim(INTERNAL_QUEUE, names, &token, MOST).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a claim failed; the next poll tries again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a claim failed; the next poll tries again"
+                );
                 return;
             }
         };
@@ -70,12 +73,16 @@ async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerToken) {
         Ok(body) => body,
         Err(error) => return end(&shared, fence, &error).await,
     };
-    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, None, workflow.history);
+    let caller = (workflow.user, workflow.roles);
+    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, caller, workflow.history);
     shared.running.add(&execution);
     run::drive(execution, body, workflow.input.unwrap_or_else(|| "{}".to_owned())).await;
 }
 
 fn readable(shared: &Shared, workflow: &Claimed) -> Result<super::registry::Body, Error> {
+    if workflow.id.trim().is_empty() {
+        return Err(Error::invalid("a workflow without an id cannot be run"));
+    }
     payload::readable(workflow.serialization.as_deref())?;
     shared.registry.body(&workflow.name)
 }

@@ -71,7 +71,11 @@ impl<S, E: DurableError> Ctx<S, E> {
     /// Reads another workflow's event, waiting for it if need be; `None` when the time is up.
     ///
     /// What was read is recorded: a replay reads the same. Takes two step numbers.
-    pub fn get_event<T: DeserializeOwned + Send + 'static>(&self, from: &WorkflowId, key: &str) -> GetEvent<T, E> {
+    pub fn get_event<T: DeserializeOwned + Send + 'static>(
+        &self,
+        from: &WorkflowId,
+        key: &str,
+    ) -> GetEvent<T, E> {
         if let Err(error) = limits::text("event key", key) {
             return Durable::refused(&self.execution, error);
         }

@@ -14,8 +14,8 @@ use crate::datasource::Witnesses;
 use crate::error::{Error, ErrorKind};
 use crate::ids::OwnerToken;
 use crate::model::mailbox::{NewEvent, NewMessage};
-use crate::model::step::StepRow;
 use crate::model::status::WorkflowStatus;
+use crate::model::step::StepRow;
 use crate::model::workflow::Fence;
 use crate::model::write::{Receipt, Record, Write};
 use crate::time::Timestamp;
@@ -28,6 +28,8 @@ pub(crate) struct Execution {
     /// Tells executions of this process apart.
     pub(crate) serial: u64,
     pub(crate) user: Option<String>,
+    /// The user's roles as they are stored.
+    pub(crate) roles: Option<String>,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -75,7 +77,7 @@ impl Execution {
         shared: Arc<Shared>,
         fence: Fence,
         name: String,
-        user: Option<String>,
+        (user, roles): (Option<String>, Option<String>),
         history: Vec<StepRow>,
     ) -> Arc<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -86,6 +88,7 @@ impl Execution {
             name,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             user,
+            roles,
             completion: Arc::default(),
             witnesses: Witnesses::default(),
             history: Mutex::new(history.into_iter().map(|row| (row.number, row)).collect()),
@@ -160,7 +163,8 @@ impl Execution {
 
     /// Records steps without effects.
     pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
-        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() }).await
+        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() })
+            .await
     }
 
     /// Records a step together with the events and messages that are its effect.
@@ -192,11 +196,14 @@ impl Execution {
                 format!("step {number} of workflow {id} was recorded twice: {:?} is there already", row.name),
             )
             .about(id),
-            Receipt::NoDestination => {
-                Error::new(ErrorKind::NonExistentWorkflow, "the workflow that the message was sent to does not exist")
-            }
+            Receipt::NoDestination => Error::new(
+                ErrorKind::NonExistentWorkflow,
+                "the workflow that the message was sent to does not exist",
+            ),
             Receipt::Rejected(why) => Error::new(ErrorKind::Database, why).about(id),
-            other => Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}")),
+            other => {
+                Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}"))
+            }
         }
     }
 

@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind};
 pub(crate) enum Place {
     Body,
     Step,
+    /// A step's body that holds a transaction.
+    Transaction,
 }
 
 thread_local! {
@@ -24,11 +26,25 @@ thread_local! {
 pub(crate) fn in_body_of(execution: u64) -> Result<(), Error> {
     let why = match HERE.get() {
         Some((here, Place::Body)) if here == execution => return Ok(()),
-        Some((here, Place::Step)) if here == execution => "inside a step: its result is recorded as one, whole",
+        Some((here, Place::Step | Place::Transaction)) if here == execution => {
+            "inside a step: its result is recorded as one, whole"
+        }
         Some(_) => "inside another workflow",
         None => "outside the workflow's own body, for example in a task that it spawned",
     };
     Err(Error::new(ErrorKind::Misplaced, format!("a durable call was made {why}")))
+}
+
+/// Refuses a write from inside a transaction step: where the database has one writer, it would wait for the transaction
+/// that waits for it.
+pub(crate) fn outside_of_transactions() -> Result<(), Error> {
+    if matches!(HERE.get(), Some((_, Place::Transaction))) {
+        return Err(Error::new(
+            ErrorKind::Misplaced,
+            "the runtime was asked to write inside a transaction step",
+        ));
+    }
+    Ok(())
 }
 
 /// A future whose polls count as code of an execution.

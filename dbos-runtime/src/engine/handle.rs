@@ -125,7 +125,8 @@ pub(crate) fn decode<T: DeserializeOwned, E: DurableError>(ending: &Ending) -> s
     let id = WorkflowId::trusted(ending.id.as_str());
     match WorkflowStatus::from_text(&ending.status) {
         Some(WorkflowStatus::Cancelled) => {
-            let error = Error::new(ErrorKind::AwaitedWorkflowCancelled, format!("workflow {id} was cancelled"));
+            let error =
+                Error::new(ErrorKind::AwaitedWorkflowCancelled, format!("workflow {id} was cancelled"));
             return Err(error.about(&id).into());
         }
         Some(WorkflowStatus::MaxRecoveryAttemptsExceeded) => {
@@ -192,7 +193,10 @@ impl From<WorkflowRow> for WorkflowInfo {
             executor_id: row.executor,
             application_version: row.version,
             authenticated_user: row.user,
-            authenticated_roles: row.roles.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            authenticated_roles: row
+                .roles
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default(),
             attributes: json(row.attributes).unwrap_or_default(),
             queue_name: row.queue,
             parent_workflow_id: row.parent,

@@ -9,6 +9,7 @@ mod events;
 mod execution;
 mod guard;
 mod handle;
+mod insert;
 mod registry;
 mod replay;
 mod retry;

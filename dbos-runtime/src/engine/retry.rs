@@ -36,7 +36,12 @@ impl Retry {
     /// At most that many attempts in all, at least one; a second between the first two, doubling.
     #[must_use]
     pub fn times(attempts: u32) -> Self {
-        Self { attempts: attempts.max(1), interval: Duration::from_secs(1), backoff: 2.0, max_interval: LONGEST }
+        Self {
+            attempts: attempts.max(1),
+            interval: Duration::from_secs(1),
+            backoff: 2.0,
+            max_interval: LONGEST,
+        }
     }
 
     /// The wait after the first attempt.
@@ -93,7 +98,11 @@ mod tests {
             (Retry::times(9).interval(Duration::ZERO), 5, Some(0.0)),
         ];
         for (retry, attempt, expected) in cases {
-            assert_eq!(retry.wait_after(attempt), expected.map(Duration::from_secs_f64), "{retry:?} after {attempt}");
+            assert_eq!(
+                retry.wait_after(attempt),
+                expected.map(Duration::from_secs_f64),
+                "{retry:?} after {attempt}"
+            );
         }
     }
 }

@@ -30,7 +30,8 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
             end = run(&execution, &body, input) => Some(end),
             () = execution.shared.tasks.stopped.cancelled() => None,
         };
-        conclude(&execution, end).await
+        // Boxed: it is not needed while the body runs, which may be for days.
+        Box::pin(conclude(&execution, end)).await
     }
     .instrument(span)
     .await;
@@ -62,7 +63,9 @@ async fn conclude(execution: &Arc<Execution>, end: Option<End>) -> Ended {
     };
     let outcome = Outcome { fence: execution.fence.clone(), output: output.clone(), error: error.clone() };
     match execution.shared.journal.write(Write::Outcome(outcome)).await {
-        Some(Receipt::Done) => Ended::Outcome { output: output.map(Into::into), error: error.map(Into::into) },
+        Some(Receipt::Done) => {
+            Ended::Outcome { output: output.map(Into::into), error: error.map(Into::into) }
+        }
         Some(Receipt::Lost(status)) => {
             // Perhaps our own commit, whose acknowledgement was lost. Either way the row has the truth.
             execution.lost(status.as_deref());

@@ -19,7 +19,7 @@ use super::handle::{self, WorkflowHandle, WorkflowInfo};
 use super::registry::{Registry, Target};
 use super::shared::{INTERNAL_QUEUE, Running, Shared, Tasks};
 use super::start::Start;
-use super::{dispatcher, events, signals, wait, watch};
+use super::{dispatcher, events, guard, signals, wait, watch};
 use crate::config::Config;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::{self, WorkflowId};
@@ -94,6 +94,7 @@ impl Dbos {
             running: Running::default(),
             enqueued: Notify::new(),
             tasks,
+            handle: tokio::runtime::Handle::current(),
         });
         let dbos = Self { shared };
         if let Err(error) = dbos.take_up().await {
@@ -114,7 +115,8 @@ impl Dbos {
             Ok::<_, crate::store::error::StoreError>((owner, recovered))
         };
         let (owner, recovered) = opening.await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             Error::new(ErrorKind::Initialization, format!("{error}{cause}"))
         })?;
         let (application, version) = (&shared.identity.application, &shared.identity.version);
@@ -146,6 +148,7 @@ impl Dbos {
     /// let cents = handle.result().await?;
     /// # Ok(()) }
     /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
     pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> Start<W::Output, W::Error> {
         Start::new(&self.shared, &workflow, &input)
     }
@@ -236,6 +239,7 @@ impl Dbos {
     ///
     /// [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn cancel(&self, id: &WorkflowId) -> Result<bool> {
+        guard::outside_of_transactions()?;
         let shared = &self.shared;
         let cancelled = wait::briefly(shared, || shared.store.cancel(id.as_str())).await? > 0;
         if cancelled && let Some(execution) = shared.running.get(id) {
@@ -296,7 +300,10 @@ impl Dbos {
 
 impl fmt::Debug for Dbos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dbos").field("name", &self.name()).field("executor_id", &self.executor_id()).finish_non_exhaustive()
+        f.debug_struct("Dbos")
+            .field("name", &self.name())
+            .field("executor_id", &self.executor_id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -331,7 +338,10 @@ impl SendMessage {
 
 impl fmt::Debug for SendMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendMessage").field("to", &self.to).field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("SendMessage")
+            .field("to", &self.to)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -341,7 +351,8 @@ impl IntoFuture for SendMessage {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let message = signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
+            let message =
+                signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
             let (destination, keyed) = (message.destination.clone(), self.key.is_some());
             let patience = self.shared.config.patience;
             let sending = self.shared.journal.write_within(Write::Send(vec![message]), patience);
@@ -351,7 +362,9 @@ impl IntoFuture for SendMessage {
                 Some(Receipt::NoDestination) => Err(signals::missing(&destination)),
                 Some(Receipt::Expired) => Err(wait::unavailable()),
                 Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-                Some(other) => Err(Error::new(ErrorKind::Database, format!("unexpected answer to a send: {other:?}"))),
+                Some(other) => {
+                    Err(Error::new(ErrorKind::Database, format!("unexpected answer to a send: {other:?}")))
+                }
                 None => Err(wait::shutting_down()),
             }
         })

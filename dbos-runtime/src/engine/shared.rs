@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// There may be something on the queue.
     pub(crate) enqueued: Notify,
     pub(crate) tasks: Tasks,
+    /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
+    pub(crate) handle: tokio::runtime::Handle,
 }
 
 /// The tasks of a runtime and the signals that end them, in the order of a shutdown.

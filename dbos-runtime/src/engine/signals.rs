@@ -138,7 +138,9 @@ pub(crate) fn new_message(
 }
 
 fn topic_text(topic: Option<&str>) -> Result<String, Error> {
-    let Some(topic) = topic else { return Ok(NO_TOPIC.to_owned()) };
+    let Some(topic) = topic else {
+        return Ok(NO_TOPIC.to_owned());
+    };
     limits::text("topic", topic)?;
     Ok(topic.to_owned())
 }
@@ -205,7 +207,9 @@ async fn receive(
         };
         match execution.shared.journal.write(Write::Receive(ask)).await {
             Some(Receipt::Received(message)) => return Ok(message),
-            Some(Receipt::TimedOut) => return Ok(Stored { value: "null".to_owned(), serialization: None }),
+            Some(Receipt::TimedOut) => {
+                return Ok(Stored { value: "null".to_owned(), serialization: None });
+            }
             Some(Receipt::Nothing) => {}
             // Our own record, whose acknowledgement was lost: the message it took is in it.
             Some(Receipt::Taken(row)) if row.name == RECV => {

@@ -63,7 +63,9 @@ async fn sleep(execution: &Arc<Execution>, number: i32, duration: Duration) -> R
 /// The recorded instant of waking, if the step is recorded.
 pub(crate) fn recorded(execution: &Execution, number: i32) -> Result<Option<Timestamp>, Error> {
     let row = execution.recorded(number);
-    let Some(row) = replay::look(row.as_ref(), &execution.fence.id, number, NAME)? else { return Ok(None) };
+    let Some(row) = replay::look(row.as_ref(), &execution.fence.id, number, NAME)? else {
+        return Ok(None);
+    };
     let seconds: f64 = payload::decode(row.output.as_deref().unwrap_or("null"))?;
     #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range saturates")]
     Ok(Some(Timestamp::from_millis((seconds * 1000.0).round() as i64)))
@@ -72,5 +74,9 @@ pub(crate) fn recorded(execution: &Execution, number: i32) -> Result<Option<Time
 /// The step's row: the instant of waking in seconds, as Python records it.
 pub(crate) fn row(number: i32, started: Timestamp, wake: Timestamp, completed: Timestamp) -> StepRow {
     let millis = wake.as_millis();
-    StepRow::marker(number, NAME, started, completed).with_output(format!("{}.{:03}", millis / 1000, millis % 1000))
+    StepRow::marker(number, NAME, started, completed).with_output(format!(
+        "{}.{:03}",
+        millis / 1000,
+        millis % 1000
+    ))
 }

@@ -1,24 +1,21 @@
 //! Start a workflow, or attach to the one that is there.
 
-use std::future::{Future, IntoFuture};
+use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
 
-use super::execution::{Completion, Execution};
 use super::handle::WorkflowHandle;
-use super::registry::{Body, Target};
+use super::insert::{Request, insert};
+use super::registry::Target;
 use super::shared::Shared;
-use super::{run, wait};
+use super::wait;
 use crate::error::{DurableError, Error, ErrorKind, Result};
-use crate::ids::{OwnerToken, WorkflowId};
+use crate::ids::WorkflowId;
 use crate::limits;
-use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
-use crate::model::write::{Receipt, Write};
 use crate::payload;
 
 /// A start that can be configured before it is awaited.
@@ -37,35 +34,14 @@ pub struct Start<T, E> {
     types: PhantomData<fn() -> (T, E)>,
 }
 
-/// A workflow to be started, before its token is made.
-pub(crate) struct Request {
-    pub(crate) id: WorkflowId,
-    pub(crate) name: String,
-    pub(crate) input: String,
-    pub(crate) user: Option<String>,
-    pub(crate) roles: Option<String>,
-    pub(crate) attributes: Option<String>,
-    pub(crate) parent: Option<Parent>,
-}
-
-impl Request {
-    pub(crate) fn of<W: Target>(target: &W, input: &W::Input) -> Result<Self> {
-        limits::name("workflow name", target.name())?;
-        Ok(Self {
-            id: WorkflowId::generate(),
-            name: target.name().to_owned(),
-            input: payload::encode_input(input)?,
-            user: None,
-            roles: None,
-            attributes: None,
-            parent: None,
-        })
-    }
-}
-
 impl<T, E> Start<T, E> {
     pub(crate) fn new<W: Target>(shared: &Arc<Shared>, target: &W, input: &W::Input) -> Self {
-        Self { shared: Arc::clone(shared), request: Request::of(target, input), same_input: false, types: PhantomData }
+        Self {
+            shared: Arc::clone(shared),
+            request: Request::of(target, input),
+            same_input: false,
+            types: PhantomData,
+        }
     }
 
     /// The workflow's id. A second start under it finds the first one's workflow.
@@ -141,7 +117,10 @@ where
         Box::pin(async move {
             let request = request?;
             let (id, input) = (request.id.clone(), same_input.then(|| request.input.clone()));
-            let started = start(&shared, request).await?;
+            let patience = shared.config.patience;
+            // What was sent may have been committed all the same: then it runs, though this caller has left.
+            let started = tokio::time::timeout(patience, insert(&shared, request));
+            let started = started.await.unwrap_or_else(|_| Err(wait::unavailable()))?;
             if let (Some(ours), Some(theirs)) = (input, started.attached())
                 && !same(&ours, theirs)
             {
@@ -174,106 +153,4 @@ fn same(ours: &str, theirs: &str) -> bool {
         Some((part("positionalArgs", Value::Array(Vec::new())), part("namedArgs", Value::Object(Map::new()))))
     };
     arguments(ours).is_some_and(|ours| arguments(theirs) == Some(ours))
-}
-
-/// What a start led to.
-pub(crate) enum Started {
-    Created(Arc<Completion>),
-    Attached(Box<Existing>, Option<Arc<Completion>>),
-}
-
-impl Started {
-    fn attached(&self) -> Option<&str> {
-        match self {
-            Self::Created(_) => None,
-            Self::Attached(row, _) => Some(row.input.as_deref().unwrap_or_default()),
-        }
-    }
-
-    pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
-        match self {
-            Self::Created(local) => WorkflowHandle::new(shared, id, Some(local), None),
-            Self::Attached(row, local) => WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default())),
-        }
-    }
-}
-
-/// Starts the workflow in a task of its own, so that a caller who leaves cannot orphan a committed row.
-pub(crate) fn start(shared: &Arc<Shared>, request: Request) -> impl Future<Output = Result<Started>> + use<> {
-    let (tell, told) = oneshot::channel();
-    let patience = request.parent.is_none().then_some(shared.config.patience);
-    let refused = match prepare(shared, request) {
-        Ok((body, new)) => {
-            shared.tasks.workflows.spawn(insert_and_run(Arc::clone(shared), body, new, tell));
-            None
-        }
-        Err(error) => Some(error),
-    };
-    async move {
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        let told = async { told.await.unwrap_or_else(|_| Err(wait::shutting_down())) };
-        match patience {
-            None => told.await,
-            // What was sent may have been committed: the task goes on, and runs the workflow if it was.
-            Some(patience) => tokio::time::timeout(patience, told).await.unwrap_or_else(|_| Err(wait::unavailable())),
-        }
-    }
-}
-
-fn prepare(shared: &Shared, request: Request) -> Result<(Body, NewWorkflow)> {
-    if shared.tasks.draining.is_cancelled() {
-        return Err(wait::shutting_down());
-    }
-    let body = shared.registry.body(&request.name)?;
-    let new = NewWorkflow {
-        id: request.id,
-        name: request.name,
-        input: request.input,
-        token: OwnerToken::generate(),
-        user: request.user,
-        roles: request.roles,
-        attributes: request.attributes,
-        parent: request.parent,
-    };
-    Ok((body, new))
-}
-
-async fn insert_and_run(shared: Arc<Shared>, body: Body, new: NewWorkflow, tell: oneshot::Sender<Result<Started>>) {
-    let fence = Fence { id: new.id.clone(), token: new.token.clone() };
-    let (name, input, user) = (new.name.clone(), new.input.clone(), new.user.clone());
-    let inside = new.parent.is_some();
-    let write = Write::Start(Box::new(new));
-    let receipt = if inside {
-        shared.journal.write(write).await
-    } else {
-        shared.journal.write_within(write, shared.config.patience).await
-    };
-    let started = match receipt {
-        Some(Receipt::Done) => {
-            let execution = Execution::new(Arc::clone(&shared), fence, name, user, Vec::new());
-            shared.running.add(&execution);
-            let _ = tell.send(Ok(Started::Created(Arc::clone(&execution.completion))));
-            return run::drive(execution, body, input).await;
-        }
-        Some(Receipt::Exists(row)) => attach(&shared, &fence.id, &name, row),
-        Some(Receipt::Lost(status)) => Err(Error::new(ErrorKind::LostOwnership, status.unwrap_or_default())),
-        Some(Receipt::Expired) => Err(wait::unavailable()),
-        Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
-        Some(other) => Err(Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}"))),
-        None => Err(wait::shutting_down()),
-    };
-    let _ = tell.send(started);
-}
-
-/// The workflow that is there already, if it is one of the same function.
-fn attach(shared: &Shared, id: &WorkflowId, name: &str, row: Box<Existing>) -> Result<Started> {
-    if row.name.as_deref() != Some(name) || row.class_name.is_some() || row.config_name.is_some() {
-        let there = row.name.as_deref().unwrap_or_default();
-        let message = format!("workflow {id} exists as {there:?}, not as {name:?}");
-        return Err(Error::new(ErrorKind::ConflictingWorkflow, message).about(id));
-    }
-    let local = shared.running.get(id).map(|execution| Arc::clone(&execution.completion));
-    Ok(Started::Attached(row, local))
 }

@@ -25,10 +25,13 @@ use crate::payload;
 /// A step that has been called and not yet awaited.
 pub type Step<'a, T, E> = Durable<'a, StepOptions<E>, T, E>;
 
+/// Says of an error whether another attempt may help.
+type Predicate<E> = Box<dyn Fn(&E) -> bool + Send + Sync>;
+
 /// What can still be set on a [`Step`].
 pub struct StepOptions<E> {
     retry: Option<Retry>,
-    retry_if: Option<Box<dyn Fn(&E) -> bool + Send + Sync>>,
+    retry_if: Option<Predicate<E>>,
     timeout: Option<Duration>,
 }
 
@@ -40,7 +43,10 @@ impl<E> Default for StepOptions<E> {
 
 impl<E> std::fmt::Debug for StepOptions<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StepOptions").field("retry", &self.retry).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("StepOptions")
+            .field("retry", &self.retry)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +132,9 @@ impl<S, E: DurableError> Ctx<S, E> {
             return Durable::refused(&self.execution, error);
         }
         let name = name.to_owned();
-        Durable::build(&self.execution, 1, move |execution, number, options| run(execution, number, name, options, body))
+        Durable::build(&self.execution, 1, move |execution, number, options| {
+            run(execution, number, name, options, body)
+        })
     }
 
     /// Like [`step`](Self::step), for a body that can be called only once because it gives away what it captured. It has
@@ -148,7 +156,10 @@ impl<S, E: DurableError> Ctx<S, E> {
                 async move {
                     match body {
                         Some(body) => body(step).await,
-                        None => Err(Error::new(ErrorKind::StepNondeterminism, "a step that runs once ran twice").into()),
+                        None => {
+                            Err(Error::new(ErrorKind::StepNondeterminism, "a step that runs once ran twice")
+                                .into())
+                        }
                     }
                 }
             };
@@ -227,7 +238,10 @@ where
 }
 
 /// A recorded step's answer.
-pub(crate) fn answer<T: DeserializeOwned, E: DurableError>(row: &StepRow, execution: &Execution) -> Result<T, E> {
+pub(crate) fn answer<T: DeserializeOwned, E: DurableError>(
+    row: &StepRow,
+    execution: &Execution,
+) -> Result<T, E> {
     payload::readable(row.serialization.as_deref())?;
     match (&row.error, &row.output) {
         (Some(error), None) => Err(payload::decode_error(error)),
@@ -264,14 +278,18 @@ where
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let Some(retry) = &options.retry else { return Err(error) };
+        let Some(retry) = &options.retry else {
+            return Err(error);
+        };
         if options.retry_if.as_ref().is_some_and(|again| !again(&error)) || execution.latched().is_some() {
             return Err(error);
         }
         failures.push(error.to_string());
         let Some(wait) = retry.wait_after(attempt) else {
             let message = format!("step {name:?} failed {attempts} times; the last error: {error}");
-            return Err(Error::new(ErrorKind::MaxStepRetriesExceeded, message).with_attempts(failures).into());
+            return Err(Error::new(ErrorKind::MaxStepRetriesExceeded, message)
+                .with_attempts(failures)
+                .into());
         };
         tracing::warn!(step.name = name, attempt, wait_ms = wait.as_millis(), %error, "a step is tried again");
         execution.sleep_until(execution.now().after(wait)).await?;
@@ -294,12 +312,13 @@ where
 {
     let cancellation = step.cancellation.clone();
     let attempt = async { body(step).await };
-    let attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
+    let mut attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
     let finished = match timeout {
         None => attempt.await,
         Some(limit) => tokio::select! {
             biased;
-            finished = attempt => finished,
+            // By reference: `select!` drops what it owns before the other branch runs.
+            finished = &mut attempt => finished,
             () = tokio::time::sleep(limit) => {
                 // Told first, dropped after: what the body handed to a blocking thread hears of it.
                 cancellation.cancel();

@@ -43,7 +43,9 @@ impl<S, E: DurableError> Ctx<S, E> {
             }
             execution.live()?;
             let (now, value) = (execution.now(), make(&execution));
-            execution.record(vec![StepRow::marker(number, name, now, now).with_output(payload::encode(&value)?)]).await?;
+            execution
+                .record(vec![StepRow::marker(number, name, now, now).with_output(payload::encode(&value)?)])
+                .await?;
             Ok(value)
         })
     }

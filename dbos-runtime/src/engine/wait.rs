@@ -27,7 +27,9 @@ where
         match question().await {
             Ok(answer) => return Ok(answer),
             Err(error) if !error.is_transient() => return Err(error.into()),
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "a question is asked again"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a question is asked again")
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.mul_f64(0.5 + rand::random::<f64>())) => {}

@@ -23,7 +23,10 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             () = tokio::time::sleep(shared.config.poll) => {}
         }
         if let Err(error) = look(&shared, round.is_multiple_of(RARELY)).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a look was missed; the next one follows");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a look was missed; the next one follows"
+            );
         }
     }
 }
@@ -31,7 +34,8 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 async fn look(shared: &Shared, thoroughly: bool) -> Result<(), StoreError> {
     displaced(shared).await?;
     let waited_for = shared.wakeups.waited_for();
-    let (ends, rest): (Vec<_>, Vec<_>) = waited_for.into_iter().partition(|touched| touched.hint() == Hint::Ended);
+    let (ends, rest): (Vec<_>, Vec<_>) =
+        waited_for.into_iter().partition(|touched| touched.hint() == Hint::Ended);
     ended(shared, &ends).await?;
     if !rest.is_empty() && (thoroughly || !shared.wakeups.heard()) {
         for touched in shared.store.present(&rest).await? {
@@ -51,11 +55,8 @@ async fn displaced(shared: &Shared) -> Result<(), StoreError> {
     let (now, displaced) = shared.store.displaced(&fences).await?;
     shared.clock.anchor(now);
     for (id, status) in displaced {
-        let ended = status.as_deref().and_then(WorkflowStatus::from_text).is_some_and(WorkflowStatus::is_terminal);
-        let mut mine = running.iter().filter(|execution| execution.fence.id.as_str() == id);
-        // An execution that has just recorded its own outcome has left the running ones by now, or is about to.
-        let Some(execution) = mine.next() else { continue };
-        if !(ended && status.as_deref() != Some(WorkflowStatus::Cancelled.as_str())) {
+        // To an execution that has just recorded its own outcome it makes no difference any more.
+        if let Some(execution) = running.iter().find(|execution| execution.fence.id.as_str() == id) {
             execution.lost(status.as_deref());
         }
     }
@@ -63,8 +64,10 @@ async fn displaced(shared: &Shared) -> Result<(), StoreError> {
 }
 
 async fn ended(shared: &Shared, ends: &[Touched]) -> Result<(), StoreError> {
-    let ids: Vec<&str> =
-        ends.iter().filter_map(|touched| if let Touched::Ended(id) = touched { Some(id.as_str()) } else { None }).collect();
+    let ids: Vec<&str> = ends
+        .iter()
+        .filter_map(|touched| if let Touched::Ended(id) = touched { Some(id.as_str()) } else { None })
+        .collect();
     if ids.is_empty() {
         return Ok(());
     }

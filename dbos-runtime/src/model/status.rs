@@ -27,7 +27,10 @@ pub enum WorkflowStatus {
 
 /// What moves a workflow from one status to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(dead_code, reason = "the table names every move of the shared database, also those that other SDKs make")]
+#[allow(
+    dead_code,
+    reason = "the table names every move of the shared database, also those that other SDKs make"
+)]
 pub(crate) enum Event {
     DelayPassed,
     Claim,
@@ -120,7 +123,10 @@ mod tests {
     #[test]
     fn a_move_has_one_end_and_outcomes_are_final_but_for_a_rewind() {
         for (index, (from, event, _)) in MOVES.iter().enumerate() {
-            assert!(!MOVES[..index].iter().any(|(f, e, _)| f == from && e == event), "{from} {event:?} twice");
+            assert!(
+                !MOVES[..index].iter().any(|(f, e, _)| f == from && e == event),
+                "{from} {event:?} twice"
+            );
             if matches!(from, Success | Failed) {
                 assert_eq!(*event, Rewind, "{from}");
             }

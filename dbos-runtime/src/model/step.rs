@@ -19,7 +19,12 @@ pub(crate) struct StepRow {
 
 impl StepRow {
     /// A row without payload.
-    pub(crate) fn marker(number: i32, name: impl Into<String>, started: Timestamp, completed: Timestamp) -> Self {
+    pub(crate) fn marker(
+        number: i32,
+        name: impl Into<String>,
+        started: Timestamp,
+        completed: Timestamp,
+    ) -> Self {
         Self {
             number,
             name: name.into(),

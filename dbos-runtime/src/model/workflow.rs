@@ -61,6 +61,9 @@ pub(crate) struct Claimed {
     pub(crate) input: Option<String>,
     pub(crate) serialization: Option<String>,
     pub(crate) attempts: i64,
+    pub(crate) user: Option<String>,
+    /// A JSON array of strings.
+    pub(crate) roles: Option<String>,
     pub(crate) history: Vec<StepRow>,
 }
 

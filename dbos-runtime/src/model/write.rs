@@ -80,7 +80,9 @@ impl Write {
     /// The workflow whose order this write keeps: it picks the lane.
     pub(crate) fn workflow(&self) -> &str {
         match self {
-            Self::Start(new) => new.parent.as_ref().map_or(new.id.as_str(), |parent| parent.fence.id.as_str()),
+            Self::Start(new) => {
+                new.parent.as_ref().map_or(new.id.as_str(), |parent| parent.fence.id.as_str())
+            }
             Self::Send(messages) => messages.first().map_or("", |message| &message.destination),
             _ => self.fence().map_or("", |fence| fence.id.as_str()),
         }
@@ -110,7 +112,9 @@ impl Write {
                     + record.messages.iter().map(|message| message.value.len() + 64).sum::<usize>(),
             ),
             Self::Receive(_) => (3, 256),
-            Self::Send(messages) => (messages.len(), messages.iter().map(|message| message.value.len() + 64).sum()),
+            Self::Send(messages) => {
+                (messages.len(), messages.iter().map(|message| message.value.len() + 64).sum())
+            }
             Self::Outcome(outcome) => (2, text(&outcome.output) + text(&outcome.error) + 64),
         }
     }

@@ -3,10 +3,10 @@
 //! A tuple is as many positional arguments as it has parts, unit is none, and any other value is one. Only the
 //! serializer knows which of the three a type is, so a probe asks it.
 
+use serde::Deserialize;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::ser::{Error as _, Impossible, Serialize, Serializer};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{undecodable, unencodable};
@@ -98,7 +98,11 @@ impl Serializer for Probe {
         Err(Self::Error::custom(OTHER))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, _: &T) -> Result<(), Self::Error> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Self::Error> {
         Err(Self::Error::custom(OTHER))
     }
 
@@ -190,7 +194,11 @@ impl<'de> Deserializer<'de> for Arguments {
         self.one()?.deserialize_unit(visitor)
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         self.one()?.deserialize_unit_struct(name, visitor)
     }
 
@@ -251,7 +259,7 @@ impl<'de> Deserializer<'de> for Arguments {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
     struct Cart {
         sku: String,
         count: u32,
@@ -279,7 +287,10 @@ mod tests {
     #[test]
     fn what_was_encoded_is_decoded() {
         decode_input::<()>(&encode_input(&()).unwrap()).unwrap();
-        assert_eq!(decode_input::<(u8, String)>(&encode_input(&(5, "a")).unwrap()).unwrap(), (5, "a".to_owned()));
+        assert_eq!(
+            decode_input::<(u8, String)>(&encode_input(&(5, "a")).unwrap()).unwrap(),
+            (5, "a".to_owned())
+        );
         assert_eq!(decode_input::<Vec<u8>>(&encode_input(&vec![1, 2]).unwrap()).unwrap(), [1, 2]);
         assert_eq!(decode_input::<Option<u8>>(&encode_input(&None::<u8>).unwrap()).unwrap(), None);
         assert_eq!(decode_input::<Cart>(&encode_input(&cart()).unwrap()).unwrap(), cart());

@@ -24,7 +24,8 @@ pub(crate) fn encode_error<E: DurableError>(error: &E) -> String {
     let portable = Portable {
         name: own.map_or_else(|| type_name::<E>().to_owned(), |own| own.name().to_owned()),
         message: error.to_string(),
-        code: own.map_or(Value::Null, |own| own.kind().code().map_or_else(|| own.code().clone(), Value::from)),
+        code: own
+            .map_or(Value::Null, |own| own.kind().code().map_or_else(|| own.code().clone(), Value::from)),
         data: serde_json::to_value(error).unwrap_or(Value::Null),
     };
     // A struct of strings and JSON values always encodes.
@@ -79,14 +80,20 @@ mod tests {
     #[test]
     fn an_error_of_ours_comes_back_typed() {
         let text = encode_error(&Sale::SoldOut { left: 2 });
-        assert_eq!(text, r#"{"name":"Sale","message":"only 2 left","code":null,"data":{"SoldOut":{"left":2}}}"#);
+        assert_eq!(
+            text,
+            r#"{"name":"Sale","message":"only 2 left","code":null,"data":{"SoldOut":{"left":2}}}"#
+        );
         assert_eq!(decode_error::<Sale>(&text), Sale::SoldOut { left: 2 });
     }
 
     #[test]
     fn an_error_of_another_language_keeps_its_four_parts() {
         let error = decode_error::<Error>(r#"{"name":"ValueError","message":"pe","code":7,"data":{"x":1}}"#);
-        assert_eq!((error.kind(), error.name(), error.to_string()), (ErrorKind::Foreign, "ValueError", "pe".to_owned()));
+        assert_eq!(
+            (error.kind(), error.name(), error.to_string()),
+            (ErrorKind::Foreign, "ValueError", "pe".to_owned())
+        );
         assert_eq!((error.code(), error.data()), (&Value::from(7), &serde_json::json!({"x": 1})));
     }
 
@@ -94,7 +101,10 @@ mod tests {
     fn a_runtime_failure_survives_the_round_trip_through_an_application_type() {
         let error = Error::new(ErrorKind::Cancelled, "stopped");
         let text = encode_error(&error);
-        assert!(text.starts_with(r#"{"name":"DBOSWorkflowCancelledError","message":"stopped","code":10"#), "{text}");
+        assert!(
+            text.starts_with(r#"{"name":"DBOSWorkflowCancelledError","message":"stopped","code":10"#),
+            "{text}"
+        );
         assert_eq!(decode_error::<Sale>(&text), Sale::Runtime(error));
     }
 

@@ -31,9 +31,10 @@ pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T> {
 pub(crate) fn readable(serialization: Option<&str>) -> Result<()> {
     match serialization {
         None | Some(PORTABLE) => Ok(()),
-        Some(other) => {
-            Err(Error::new(ErrorKind::Serialization, format!("the value is stored as {other:?}, not as portable JSON")))
-        }
+        Some(other) => Err(Error::new(
+            ErrorKind::Serialization,
+            format!("the value is stored as {other:?}, not as portable JSON"),
+        )),
     }
 }
 

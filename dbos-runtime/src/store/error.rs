@@ -46,7 +46,9 @@ impl From<StoreError> for Error {
 /// What a driver's error means, by the code that the database gave it.
 pub(crate) fn classify(error: sqlx::Error, by_code: impl Fn(&str) -> Option<Verdict>) -> StoreError {
     let verdict = match &error {
-        sqlx::Error::Database(database) => database.code().and_then(|code| by_code(&code)).unwrap_or(Verdict::Rejected),
+        sqlx::Error::Database(database) => {
+            database.code().and_then(|code| by_code(&code)).unwrap_or(Verdict::Rejected)
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +32,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const INBOX: usize = 4096;
 /// How long one transaction may take before its connection is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may take to close before it is dropped.
+const CLOSING: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -44,6 +47,9 @@ pub(crate) trait Lane: Send + 'static {
 
     /// Drops the connection with whatever was open on it.
     fn disconnect(&mut self);
+
+    /// Closes the connection; when it returns, the database has let go of it.
+    fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 /// The door that every hot write passes. Cheap to clone.
@@ -70,7 +76,8 @@ impl Journal {
     ) -> Self {
         let lanes = lanes.into_iter().map(|lane| {
             let (inbox, entries) = mpsc::channel(INBOX);
-            let worker = Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
+            let worker =
+                Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
             tasks.spawn(worker.run());
             inbox
         });
@@ -80,21 +87,34 @@ impl Journal {
     /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
     /// journal was shut down first.
     ///
+    /// Boxed, so that a workflow which waits for days does not keep the room of its last write.
+    ///
     /// Cancel safe: a write that was handed over is finished though nobody waits.
-    pub(crate) async fn write(&self, write: Write) -> Option<Receipt> {
-        self.hand_over(write, None).await
+    pub(crate) fn write(&self, write: Write) -> BoxFuture<'_, Option<Receipt>> {
+        Box::pin(self.hand_over(write, None))
     }
 
     /// Like [`write`](Self::write), but gives up with [`Receipt::Expired`] a write that could not be sent in time.
-    pub(crate) async fn write_within(&self, write: Write, patience: Duration) -> Option<Receipt> {
-        self.hand_over(write, Some(Instant::now() + patience)).await
+    pub(crate) fn write_within(&self, write: Write, patience: Duration) -> BoxFuture<'_, Option<Receipt>> {
+        Box::pin(self.hand_over(write, Some(Instant::now() + patience)))
     }
 
     async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
+        self.submit(write, patience).await?.await.ok()
+    }
+
+    /// Hands the write over; its receipt comes through the channel. Waits only while the lane's inbox is full.
+    ///
+    /// Cancel safe: a call that is dropped has handed nothing over.
+    pub(crate) async fn submit(
+        &self,
+        write: Write,
+        patience: Option<Instant>,
+    ) -> Option<oneshot::Receiver<Receipt>> {
         let (reply, receipt) = oneshot::channel();
         let lane = self.lane_of(write.workflow())?;
         lane.send(Entry { write, patience, reply }).await.ok()?;
-        receipt.await.ok()
+        Some(receipt)
     }
 
     fn lane_of(&self, workflow: &str) -> Option<&mpsc::Sender<Entry>> {
@@ -115,6 +135,11 @@ struct Worker<L> {
 
 impl<L: Lane> Worker<L> {
     async fn run(mut self) {
+        self.serve().await;
+        let _ = tokio::time::timeout(CLOSING, self.lane.close()).await;
+    }
+
+    async fn serve(&mut self) {
         let mut carried = None;
         loop {
             let first = match carried.take() {
@@ -211,7 +236,11 @@ impl<L: Lane> Worker<L> {
                 Ok(Err(error)) => error,
                 Err(_) => StoreError::Deadline(DEADLINE),
             };
-            tracing::warn!(error = &error as &dyn std::error::Error, writes = writes.len(), "a batch is tried again");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                writes = writes.len(),
+                "a batch is tried again"
+            );
             if error.breaks_connection() {
                 self.lane.disconnect();
             }

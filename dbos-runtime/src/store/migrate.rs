@@ -118,10 +118,7 @@ impl State {
         if found.contains("workflow_status.shard_key") {
             return Err(MigrateError::Sharded);
         }
-        Ok(Self {
-            version: version.unwrap_or(0),
-            found,
-        })
+        Ok(Self { version: version.unwrap_or(0), found })
     }
 
     /// Says whether somebody has created the table of versions.
@@ -132,10 +129,7 @@ impl State {
     /// Refuses a schema that is older than this build.
     pub(crate) fn refuse_behind(&self) -> Result<(), MigrateError> {
         if self.version < LATEST {
-            return Err(MigrateError::Behind {
-                found: self.version,
-                wanted: LATEST,
-            });
+            return Err(MigrateError::Behind { found: self.version, wanted: LATEST });
         }
         Ok(())
     }
@@ -235,9 +229,7 @@ mod tests {
     const SQLITE: fn(Numbers) -> i64 = |(_, sqlite)| sqlite;
 
     fn ours(number: fn(Numbers) -> i64, version: i64) -> State {
-        let present = LANDMARKS
-            .iter()
-            .filter(|(numbers, _)| number(*numbers) <= version);
+        let present = LANDMARKS.iter().filter(|(numbers, _)| number(*numbers) <= version);
         let found = present.map(|(_, name)| (*name).to_owned()).collect();
         State { version, found }
     }
@@ -261,10 +253,7 @@ mod tests {
         let mut state = ours(POSTGRES, 30);
         state.found.insert("workflow_status.attributes".to_owned());
         let reason = state.mismatch(POSTGRES).unwrap();
-        assert_eq!(
-            reason,
-            "workflow_status.attributes of migration 40 is there already"
-        );
+        assert_eq!(reason, "workflow_status.attributes of migration 40 is there already");
     }
 
     #[test]
@@ -286,10 +275,7 @@ mod tests {
     #[test]
     fn shared_numbers_are_taken_at_their_word() {
         for version in [99, 100, 124, 125, 500] {
-            let state = State {
-                version,
-                found: HashSet::new(),
-            };
+            let state = State { version, found: HashSet::new() };
             assert_eq!(state.mismatch(POSTGRES), None);
         }
     }

@@ -66,7 +66,9 @@ impl Store {
         let scheme = config.database_url.split(':').next().unwrap_or_default();
         match scheme {
             #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Ok(Self::Postgres(Arc::new(postgres::Postgres::open(config, identity).await?))),
+            "postgres" | "postgresql" => {
+                Ok(Self::Postgres(Arc::new(postgres::Postgres::open(config, identity).await?)))
+            }
             #[cfg(feature = "sqlite")]
             "sqlite" => Ok(Self::Sqlite(Arc::new(sqlite::Sqlite::open(config, identity).await?))),
             _ => Err(Error::invalid("the database URL must start with postgres:// or sqlite:")),
@@ -124,18 +126,16 @@ impl Store {
         ask!(self, backend => backend.look(id).await)
     }
 
-    /// The stored input of one workflow.
-    pub(crate) async fn input(&self, id: &str) -> Answer<Option<String>> {
-        ask!(self, backend => backend.input(id).await)
-    }
-
     /// Where these workflows stand; missing ones are left out.
     pub(crate) async fn endings(&self, ids: &[&str]) -> Answer<Vec<Ending>> {
         ask!(self, backend => backend.endings(ids).await)
     }
 
     /// The database's time, and which of these executions have lost their row, with its status.
-    pub(crate) async fn displaced(&self, fences: &[Fence]) -> Answer<(Timestamp, Vec<(String, Option<String>)>)> {
+    pub(crate) async fn displaced(
+        &self,
+        fences: &[Fence],
+    ) -> Answer<(Timestamp, Vec<(String, Option<String>)>)> {
         ask!(self, backend => backend.displaced(fences).await)
     }
 
@@ -172,7 +172,10 @@ impl Store {
 
     /// Cancels a workflow that has not ended with an outcome; how many rows that was.
     pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        ask!(self, backend => backend.cancel(id).await)
+        failpoint::pass(Boundary::Cancel, Side::Before);
+        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
+        failpoint::pass(Boundary::Cancel, Side::After);
+        Ok(cancelled)
     }
 
     /// All recorded steps of a workflow, in order.
@@ -197,6 +200,9 @@ impl Store {
 
     /// Registers the running version; the name of the application that has it.
     pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
-        ask!(self, backend => backend.register_version(row_id).await)
+        failpoint::pass(Boundary::Register, Side::Before);
+        let owner = ask!(self, backend => backend.register_version(row_id).await)?;
+        failpoint::pass(Boundary::Register, Side::After);
+        Ok(owner)
     }
 }

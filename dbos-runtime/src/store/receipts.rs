@@ -16,7 +16,9 @@ pub(crate) fn of_record(record: &Record, now: &Ownership, found: Option<StepRow>
     match (record.steps.first(), found) {
         // The same name and the same instant of completion: our own write, whose acknowledgement was lost.
         (Some(ours), Some(row)) if ours.name == row.name && ours.completed == row.completed => Receipt::Done,
-        (_, _) if now.owner.as_deref() != Some(record.fence.token.as_str()) => Receipt::Lost(now.status.clone()),
+        (_, _) if now.owner.as_deref() != Some(record.fence.token.as_str()) => {
+            Receipt::Lost(now.status.clone())
+        }
         (_, Some(row)) => Receipt::Taken(Box::new(row)),
         (_, None) => Receipt::Rejected("the step was not recorded".to_owned()),
     }

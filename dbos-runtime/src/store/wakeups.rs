@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::model::write::{Hint, Touched, Write};
 
 /// Hints that wait to be sent to other processes; past that they are dropped, and their readers' own look covers it.
+#[cfg(feature = "postgres")]
 const OUTBOX: usize = 8192;
 
 /// The process's exchange of hints. Cheap to clone.
@@ -48,9 +49,11 @@ impl Wakeups {
     pub(crate) fn subscribe(&self, touched: Touched) -> Subscription {
         let key = (touched.hint(), touched.payload());
         let mut waiters = self.waiters();
-        let entry = waiters
-            .entry(key.clone())
-            .or_insert_with(|| Waiters { touched, count: 0, notify: Arc::new(Notify::new()) });
+        let entry = waiters.entry(key.clone()).or_insert_with(|| Waiters {
+            touched,
+            count: 0,
+            notify: Arc::new(Notify::new()),
+        });
         entry.count += 1;
         let notify = Arc::clone(&entry.notify);
         drop(waiters);
@@ -78,6 +81,7 @@ impl Wakeups {
     }
 
     /// Wakes everybody: hints may have been lost.
+    #[cfg(feature = "postgres")]
     pub(crate) fn poke_all(&self) {
         for waiters in self.waiters().values() {
             waiters.notify.notify_waiters();
@@ -85,7 +89,7 @@ impl Wakeups {
     }
 
     /// Says whether hints of other processes come in.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only Postgres has other processes to hear"))]
+    #[cfg(feature = "postgres")]
     pub(crate) fn set_heard(&self, heard: bool) {
         self.inner.heard.store(heard, Ordering::Relaxed);
     }
@@ -101,7 +105,7 @@ impl Wakeups {
     }
 
     /// Where hints for other processes go from now on.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "only Postgres has other processes to tell"))]
+    #[cfg(feature = "postgres")]
     pub(crate) fn outbox_to(&self) -> mpsc::Receiver<Touched> {
         let (sender, receiver) = mpsc::channel(OUTBOX);
         *self.outbox() = Some(sender);

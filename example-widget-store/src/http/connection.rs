@@ -11,11 +11,11 @@ use sqlx::{Any, AnyConnection};
 use crate::app::AppState;
 use crate::error::ShopError;
 
-/// A browser would rather hear soon that the database is away.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A connection from the pool, or 503. For handlers that ask a question or two, and wait for nothing else.
+/// A connection for a question or two. Give it back before waiting for anything else.
 pub(crate) struct Connection(PoolConnection<Any>);
+
+/// A customer would rather hear soon that the database is away.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 impl FromRequestParts<AppState> for Connection {
     type Rejection = ShopError;

@@ -4,30 +4,28 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::app::AppState;
-use crate::error::ShopError;
+use crate::settings::Settings;
 
 /// Long enough for the answer to leave.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// `GET /demo`: whether there is the button
-pub(crate) async fn demo(State(app): State<AppState>) -> Json<Value> {
-    Json(json!({ "crash": app.settings.crash }))
+/// `GET /demo` says whether there is `POST /crash_application`
+pub(crate) fn routes(settings: &Settings) -> Router<AppState> {
+    let demo = json!({ "crash": settings.crash });
+    let routes = Router::new().route("/demo", get(async || Json(demo)));
+    if settings.crash { routes.route("/crash_application", post(crash)) } else { routes }
 }
 
-/// `POST /crash_application`
-pub(crate) async fn crash(State(app): State<AppState>) -> Result<Json<Value>, ShopError> {
-    if !app.settings.crash {
-        return Err(ShopError::NoSuchPage);
-    }
+async fn crash() -> Json<Value> {
     tracing::warn!("crashing, as asked");
     thread::spawn(|| {
         thread::sleep(LAST_WORDS);
         process::exit(1)
     });
-    Ok(Json(json!({ "message": "Crashing the shop." })))
+    Json(json!({ "message": "Crashing the shop." }))
 }

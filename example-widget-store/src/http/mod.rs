@@ -3,6 +3,7 @@
 pub(crate) mod checkout;
 mod connection;
 pub(crate) mod crash;
+mod event;
 pub(crate) mod health;
 pub(crate) mod orders;
 pub(crate) mod page;

@@ -1,7 +1,7 @@
 //! The orders, for everybody to see.
 
 use axum::Json;
-use axum::extract::Path;
+use dbos_axum::Path;
 
 use super::connection::Connection;
 use crate::db::orders::{self, Order};
@@ -13,8 +13,7 @@ pub(crate) async fn list(mut db: Connection) -> Result<Json<Vec<Order>>, ShopErr
 }
 
 /// `GET /order/{id}`
-pub(crate) async fn show(Path(id): Path<String>, mut db: Connection) -> Result<Json<Order>, ShopError> {
-    let id = id.parse().map_err(|_| ShopError::NotAnOrderId(id))?;
+pub(crate) async fn show(Path(id): Path<i64>, mut db: Connection) -> Result<Json<Order>, ShopError> {
     let order = orders::find(&mut db, id).await?;
     order.map(Json).ok_or(ShopError::NoSuchOrder(id))
 }

@@ -12,8 +12,14 @@ use crate::app::AppState;
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/", get(async || file("text/html; charset=utf-8", include_str!("../../html/index.html"))))
-        .route("/app.js", get(async || file("text/javascript; charset=utf-8", include_str!("../../html/app.js"))))
-        .route("/style.css", get(async || file("text/css; charset=utf-8", include_str!("../../html/style.css"))))
+        .route(
+            "/app.js",
+            get(async || file("text/javascript; charset=utf-8", include_str!("../../html/app.js"))),
+        )
+        .route(
+            "/style.css",
+            get(async || file("text/css; charset=utf-8", include_str!("../../html/style.css"))),
+        )
         .route("/favicon.ico", get(StatusCode::NO_CONTENT))
 }
 

@@ -1,6 +1,6 @@
 //! One purchase: an order, a widget from the shelf, a payment. Without the payment, everything goes back.
 
-use dbos_runtime::{Result, workflow};
+use dbos_runtime::{IsolationLevel, Result, TransactionOptions, workflow};
 use serde_json::Value;
 
 use super::Ctx;
@@ -31,10 +31,12 @@ async fn create_order(ctx: &Ctx) -> Result<i64> {
 }
 
 async fn reserve_inventory(ctx: &Ctx) -> Result<bool> {
-    ctx.transaction(&ctx.state().db, "reserve_inventory", async |tx| Ok(inventory::reserve(tx).await?)).await
+    let one_statement =
+        TransactionOptions::named("reserve_inventory").isolation(IsolationLevel::ReadCommitted);
+    ctx.transaction(&ctx.state().db, one_statement, async |tx| Ok(inventory::reserve(tx).await?)).await
 }
 
-async fn is_paid(ctx: &Ctx) -> Result<bool> {
+async fn wait_for_payment(ctx: &Ctx) -> Result<bool> {
     let status = ctx.recv::<Value>(PAYMENT_STATUS).timeout(ctx.state().payment_timeout).await?;
     Ok(status.is_some_and(|status| status == PAID))
 }
@@ -42,6 +44,11 @@ async fn is_paid(ctx: &Ctx) -> Result<bool> {
 async fn mark_paid(ctx: &Ctx, order: i64) -> Result<()> {
     let mark = async move |tx: &mut _| Ok(orders::set_status(tx, order, Status::Paid).await?);
     ctx.transaction(&ctx.state().db, "mark_paid", mark).await
+}
+
+/// The id of the dispatch. A customer's key has no `::`, so nobody can take this id before.
+fn dispatch_of(ctx: &Ctx) -> String {
+    format!("{}::dispatch", ctx.workflow_id())
 }
 
 // ---- Body -------------------------------------------------------------------------------------------------------
@@ -52,9 +59,9 @@ pub async fn checkout(ctx: Ctx) -> Result<()> {
     let order = create_order(&ctx).await?;
     if reserve_inventory(&ctx).await? {
         ctx.set_event(PAYMENT_ID, ctx.workflow_id()).await?;
-        if is_paid(&ctx).await? {
+        if wait_for_payment(&ctx).await? {
             mark_paid(&ctx, order).await?;
-            ctx.start(dispatch_order, order).await?;
+            ctx.start(dispatch_order, order).id(dispatch_of(&ctx)).await?;
         } else {
             undo_reserve_inventory(&ctx).await?;
             cancel_order(&ctx, order).await?;
@@ -69,7 +76,8 @@ pub async fn checkout(ctx: Ctx) -> Result<()> {
 // ---- Undo -------------------------------------------------------------------------------------------------------
 
 async fn undo_reserve_inventory(ctx: &Ctx) -> Result<()> {
-    ctx.transaction(&ctx.state().db, "undo_reserve_inventory", async |tx| Ok(inventory::put_back(tx).await?)).await
+    ctx.transaction(&ctx.state().db, "undo_reserve_inventory", async |tx| Ok(inventory::put_back(tx).await?))
+        .await
 }
 
 async fn cancel_order(ctx: &Ctx, order: i64) -> Result<()> {

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 type Ctx = RuntimeCtx<(), Error>;
 
-const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const TOO_LONG: Duration = Duration::from_secs(100 * 366 * 24 * 3600 + 1);
 const NOBODY: WorkflowRef<(), ()> = WorkflowRef::named("nobody");
 const NAMELESS: WorkflowRef<(), ()> = WorkflowRef::named("");
@@ -199,7 +198,7 @@ on_each_backend! {
         for (n, (text, why)) in bad_texts(512).into_iter().enumerate() {
             let said = dbos.start(verbs, text).id(format!("w{n}")).await.unwrap().result().await.unwrap();
             // A step's name is shorter, so what is too long for a key is too long for it by more.
-            let name = names[n].1.replace("257", &why.split(' ').nth(1).unwrap_or_default().to_owned());
+            let name = names[n].1.replace("257", why.split(' ').nth(1).unwrap_or_default());
             let fields = ["step name", "step name", "event key", "event key", "topic", "topic", "idempotency key", "workflow id"];
             for (field, said) in fields.iter().zip(&said) {
                 let why = if *field == "step name" { &name } else { &why };

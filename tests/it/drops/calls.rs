@@ -48,6 +48,8 @@ on_each_backend! {
         harness::until("the event is there", async || {
             dbos.get_event::<u32>(handle.id(), "there", Duration::ZERO).await.unwrap() == Some(1)
         }).await;
+        // One that this process does not have at hand.
+        world.fresh.execute("INSERT INTO workflow_status (workflow_uuid, status, name) VALUES ('elsewhere', 'CANCELLED', 'add')").await;
         let mut counts = Vec::new();
         macro_rules! sweep {
             ($($name:literal: $call:expr, $expected:pat,)*) => { $(
@@ -69,7 +71,7 @@ on_each_backend! {
             "get_event": dbos.get_event::<u32>(handle.id(), "there", Duration::from_secs(1)), Ok(Some(1)),
             "get_event that waits": dbos.get_event::<u32>(handle.id(), "none", Duration::from_millis(20)), Ok(None),
             "get_all_events": dbos.get_all_events(handle.id()), Ok(_),
-            "retrieve": dbos.retrieve::<i64, Error>("ended"), Ok(_),
+            "retrieve": dbos.retrieve::<i64, Error>("elsewhere"), Ok(_),
             "info": dbos.info("parked"), Ok(_),
             "ping": dbos.ping(), Ok(()),
             "cancel of one that has ended": dbos.cancel(ended.id()), Ok(false),

@@ -9,8 +9,8 @@ pub(crate) fn classify(error: sqlx::Error) -> StoreError {
 fn verdict(code: &str) -> Option<Verdict> {
     Some(match code {
         // Connection failures, a server that stops or starts, a session that the server ended.
-        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "57P01" | "57P02" | "57P03" | "57P05" | "25P02"
-        | "25P03" => Verdict::Lost,
+        "08000" | "08001" | "08003" | "08004" | "08006" | "08007" | "57P01" | "57P02" | "57P03" | "57P05"
+        | "25P02" | "25P03" => Verdict::Lost,
         // Read-only: this was the primary until a moment ago.
         "25006" => Verdict::Lost,
         // Cached plans of another schema version: a new connection has none.

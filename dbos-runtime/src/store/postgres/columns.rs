@@ -220,14 +220,16 @@ impl<'a> Columns<'a> {
         }
         if self.parts.receives {
             let receives = &self.receives;
-            query = query.bind(&receives.id).bind(&receives.number).bind(&receives.topic).bind(&receives.rank);
+            query =
+                query.bind(&receives.id).bind(&receives.number).bind(&receives.topic).bind(&receives.rank);
             query = query.bind(&receives.started).bind(&receives.completed);
             query = query.bind(&receives.expired).bind(&receives.wake);
         }
         if self.parts.starts {
             let starts = &self.starts;
             query = query.bind(&starts.id).bind(&starts.name).bind(&starts.token).bind(&starts.input);
-            query = query.bind(&starts.user).bind(&starts.roles).bind(&starts.attributes).bind(&starts.parent);
+            query =
+                query.bind(&starts.user).bind(&starts.roles).bind(&starts.attributes).bind(&starts.parent);
             query = query.bind(&identity.executor).bind(&identity.version).bind(&identity.application_id);
         }
         if self.parts.links {
@@ -235,7 +237,8 @@ impl<'a> Columns<'a> {
         }
         if self.parts.outcomes {
             let outcomes = &self.outcomes;
-            query = query.bind(&outcomes.id).bind(&outcomes.token).bind(&outcomes.output).bind(&outcomes.error);
+            query =
+                query.bind(&outcomes.id).bind(&outcomes.token).bind(&outcomes.output).bind(&outcomes.error);
         }
         query
     }

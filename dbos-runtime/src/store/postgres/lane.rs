@@ -4,11 +4,11 @@
 //! BEGIN and COMMIT. Ownership is locked first, in the order of ids, so two processes cannot deadlock; every insert
 //! joins the locked rows, so a write without ownership inserts nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 use super::columns::{Columns, Parts};
 use super::statements::Statements;
@@ -35,14 +35,18 @@ const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
      SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'";
 
 impl PostgresLane {
-    pub(crate) fn new(options: PgConnectOptions, statements: Arc<Statements>, identity: Arc<Identity>) -> Self {
+    pub(crate) fn new(
+        options: PgConnectOptions,
+        statements: Arc<Statements>,
+        identity: Arc<Identity>,
+    ) -> Self {
         Self { options, statements, identity, connection: None, texts: HashMap::new() }
     }
 
     async fn apply_together(&mut self, batch: &[Write]) -> Result<Vec<Option<Receipt>>, StoreError> {
         let columns = Columns::of(batch);
         let row = self.send(&columns).await?;
-        let answer = Answer::read(&row).map_err(classify)?;
+        let mut answer = Answer::read(&row).map_err(classify)?;
         Ok(batch.iter().map(|write| answer.receipt(write, &columns)).collect())
     }
 
@@ -70,7 +74,8 @@ impl Lane for PostgresLane {
 
     async fn apply(&mut self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
         let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
-        let lone = lone::apply(connection, &self.statements, &self.identity, batch).await.map_err(classify)?;
+        let lone =
+            lone::apply(connection, &self.statements, &self.identity, batch).await.map_err(classify)?;
         let mut receipts = match lone {
             Some(applied) => vec![applied.then_some(Receipt::Done)],
             None => self.apply_together(batch).await?,
@@ -85,6 +90,13 @@ impl Lane for PostgresLane {
     fn disconnect(&mut self) {
         self.connection = None;
     }
+
+    async fn close(self) {
+        if let Some(connection) = self.connection {
+            // One that does not close cleanly is gone all the same.
+            let _ = connection.close().await;
+        }
+    }
 }
 
 /// What a batch's statement says: enough to know at once that all went well, which is nearly always.
@@ -92,7 +104,8 @@ struct Answer {
     steps: i64,
     created: i64,
     finished: Vec<String>,
-    delivered: Vec<String>,
+    /// The new messages that no write has been told of yet: of two with one identity the first one was new.
+    delivered: HashSet<String>,
     owned: Vec<String>,
     received: HashMap<(String, i32), Option<Stored>>,
 }
@@ -111,22 +124,27 @@ impl Answer {
             steps: row.try_get("steps")?,
             created: row.try_get("created")?,
             finished: row.try_get("finished")?,
-            delivered: row.try_get("delivered")?,
+            delivered: row.try_get::<Vec<String>, _>("delivered")?.into_iter().collect(),
             owned: row.try_get("owned")?,
             received: ids.into_iter().zip(numbers).zip(stored).collect(),
         })
     }
 
     /// The write's receipt; `None` where only a second look can tell.
-    fn receipt(&self, write: &Write, columns: &Columns<'_>) -> Option<Receipt> {
+    fn receipt(&mut self, write: &Write, columns: &Columns<'_>) -> Option<Receipt> {
         match write {
-            Write::Record(_) => (columns.steps() == self.steps).then_some(Receipt::Done),
+            Write::Record(record) => {
+                for message in &record.messages {
+                    self.delivered.remove(&message.id);
+                }
+                (columns.steps() == self.steps).then_some(Receipt::Done)
+            }
             Write::Start(_) => (columns.starts() == self.created).then_some(Receipt::Done),
             Write::Outcome(outcome) => {
                 self.finished.iter().any(|id| id == outcome.fence.id.as_str()).then_some(Receipt::Done)
             }
             Write::Send(messages) => {
-                let new = messages.iter().filter(|message| self.delivered.contains(&message.id)).count();
+                let new = messages.iter().filter(|message| self.delivered.remove(&message.id)).count();
                 Some(Receipt::Sent(new))
             }
             Write::Receive(receive) => {
@@ -134,7 +152,9 @@ impl Answer {
                 match self.received.get(&(id.to_owned(), receive.number)) {
                     Some(Some(message)) => Some(Receipt::Received(message.clone())),
                     Some(None) => Some(Receipt::TimedOut),
-                    None if self.owned.iter().any(|owned| owned == id) && !receive.expired => Some(Receipt::Nothing),
+                    None if self.owned.iter().any(|owned| owned == id) && !receive.expired => {
+                        Some(Receipt::Nothing)
+                    }
                     None => None,
                 }
             }

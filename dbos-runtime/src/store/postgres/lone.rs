@@ -54,7 +54,9 @@ pub(super) async fn apply(
     let [write] = batch else { return Ok(None) };
     let result: PgQueryResult = match write {
         Write::Record(record) if record.events.is_empty() && record.messages.is_empty() => {
-            let [step] = record.steps.as_slice() else { return Ok(None) };
+            let [step] = record.steps.as_slice() else {
+                return Ok(None);
+            };
             sqlx::query(statements.get(STEP))
                 .bind(record.fence.id.as_str())
                 .bind(record.fence.token.as_str())

@@ -9,9 +9,11 @@ use crate::store::error::StoreError;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-const EVENT: &str = "SELECT value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 AND key = $2";
+const EVENT: &str =
+    "SELECT value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 AND key = $2";
 
-const EVENTS: &str = "SELECT key, value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 ORDER BY key";
+const EVENTS: &str =
+    "SELECT key, value, serialization FROM {s}.workflow_events WHERE workflow_uuid = $1 ORDER BY key";
 
 const ARRIVED: &str = "\
 SELECT w.ord FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w(id, topic, ord)
@@ -48,7 +50,8 @@ impl Postgres {
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Result<Vec<Touched>> {
         let mut present = Vec::new();
         for (statement, wanted) in [(ARRIVED, true), (PUBLISHED, false)] {
-            let of_kind: Vec<(&Touched, &str, &str)> = awaited.iter().filter_map(|t| pair(t, wanted)).collect();
+            let of_kind: Vec<(&Touched, &str, &str)> =
+                awaited.iter().filter_map(|t| pair(t, wanted)).collect();
             if of_kind.is_empty() {
                 continue;
             }

@@ -41,7 +41,6 @@ pub(crate) struct Postgres {
     pool: PgPool,
     options: PgConnectOptions,
     statements: Arc<Statements>,
-    schema: String,
     identity: Arc<Identity>,
     listen: bool,
 }
@@ -80,19 +79,16 @@ impl Postgres {
             pool,
             options,
             statements: Arc::new(Statements::new(&config.schema)),
-            schema: config.schema.clone(),
             identity,
             listen: config.listen_notify,
         })
     }
 
     pub(crate) fn lanes(&self, count: usize) -> Vec<PostgresLane> {
-        let lane = || PostgresLane::new(self.options.clone(), Arc::clone(&self.statements), Arc::clone(&self.identity));
+        let lane = || {
+            PostgresLane::new(self.options.clone(), Arc::clone(&self.statements), Arc::clone(&self.identity))
+        };
         (0..count).map(|_| lane()).collect()
-    }
-
-    pub(crate) fn schema(&self) -> &str {
-        &self.schema
     }
 
     pub(crate) async fn close(&self) {

@@ -16,14 +16,19 @@ pub(crate) fn statement(parts: Parts) -> String {
         out.part(EVENTS, 4);
     }
     if parts.messages {
-        let sent = if parts.steps { "m.sender IS NULL OR EXISTS (SELECT FROM steps WHERE steps.id = m.sender AND steps.number = m.number)" } else { "m.sender IS NULL" };
+        let sent = if parts.steps {
+            "m.sender IS NULL OR EXISTS (SELECT FROM steps WHERE steps.id = m.sender AND steps.number = m.number)"
+        } else {
+            "m.sender IS NULL"
+        };
         out.part(&MESSAGES.replace("<sent>", sent), 6);
     }
     if parts.receives {
         out.part(RECEIVES, 8);
     }
     if parts.starts {
-        let parent = if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
+        let parent =
+            if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
         out.part(&STARTS.replace("<parent>", parent), 11);
     }
     if parts.links {

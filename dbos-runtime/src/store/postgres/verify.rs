@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use super::classify::classify;
 use super::rows;
@@ -21,7 +21,8 @@ pub(super) async fn fill(
     batch: &[Write],
     receipts: &mut [Option<Receipt>],
 ) -> Result<(), StoreError> {
-    let open: Vec<&Write> = batch.iter().zip(&*receipts).filter(|(_, r)| r.is_none()).map(|(w, _)| w).collect();
+    let open: Vec<&Write> =
+        batch.iter().zip(&*receipts).filter(|(_, r)| r.is_none()).map(|(w, _)| w).collect();
     let standing = Standing::read(connection, statements, &open).await?;
     let starts = existing(connection, statements, &open).await?;
     for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
@@ -83,7 +84,9 @@ impl Standing {
     }
 
     fn receipt(&self, write: &Write) -> Receipt {
-        let Some(fence) = write.fence() else { return Receipt::Lost(None) };
+        let Some(fence) = write.fence() else {
+            return Receipt::Lost(None);
+        };
         let now = self.owners.get(fence.id.as_str()).cloned().unwrap_or_default();
         let found = self.steps.get(&(fence.id.as_str().to_owned(), first_number(write))).cloned();
         match write {
@@ -115,8 +118,12 @@ async fn existing(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = sqlx::query(statements.get(EXISTING)).bind(ids).fetch_all(connection).await.map_err(classify)?;
-    rows.iter().map(|row| Ok((row.try_get("workflow_uuid")?, rows::existing(row)?))).collect::<Result<_, _>>().map_err(classify)
+    let rows =
+        sqlx::query(statements.get(EXISTING)).bind(ids).fetch_all(connection).await.map_err(classify)?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("workflow_uuid")?, rows::existing(row)?)))
+        .collect::<Result<_, _>>()
+        .map_err(classify)
 }
 
 fn first_number(write: &Write) -> i32 {

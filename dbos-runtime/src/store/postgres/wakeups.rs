@@ -78,7 +78,10 @@ impl Postgres {
             payloads.dedup();
             let query = sqlx::query(NOTIFY).bind(EVENTS).bind(payloads);
             if let Err(error) = self.ask(async |c| query.execute(c).await).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "hints were not sent; their readers poll");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "hints were not sent; their readers poll"
+                );
             }
         }
     }

@@ -18,10 +18,6 @@ SELECT workflow_uuid, status, name, executor_id, application_version, authentica
     attributes::text AS attributes, queue_name, parent_workflow_id, recovery_attempts, created_at, updated_at, completed_at
 FROM {s}.workflow_status WHERE workflow_uuid = $1";
 
-const INPUT: &str = "\
-SELECT coalesce(i.inputs, w.inputs) FROM {s}.workflow_status w LEFT JOIN {s}.workflow_input i USING (workflow_uuid)
-WHERE w.workflow_uuid = $1";
-
 const ENDINGS: &str = "\
 SELECT w.workflow_uuid, w.status, coalesce(o.output, w.output) AS output, coalesce(o.error, w.error) AS error, w.serialization
 FROM {s}.workflow_status w LEFT JOIN {s}.workflow_output o USING (workflow_uuid)
@@ -30,8 +26,8 @@ WHERE w.workflow_uuid = ANY($1)";
 const DISPLACED: &str = "\
 SELECT r.id, w.status, (EXTRACT(epoch FROM now()) * 1000)::int8 AS now
 FROM unnest($1::text[], $2::text[]) AS r(id, token)
-LEFT JOIN {s}.workflow_status w ON w.workflow_uuid = r.id AND w.owner_xid = r.token
-WHERE w.owner_xid IS NULL
+LEFT JOIN {s}.workflow_status w ON w.workflow_uuid = r.id
+WHERE w.owner_xid IS DISTINCT FROM r.token
 UNION ALL SELECT NULL, NULL, (EXTRACT(epoch FROM now()) * 1000)::int8";
 
 const RECOVER: &str = "\
@@ -60,7 +56,8 @@ WITH picked AS (
     FROM picked WHERE w.workflow_uuid = picked.workflow_uuid AND w.status = 'ENQUEUED'
     RETURNING w.*
 )
-SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts, (
+SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
+    c.authenticated_user, c.authenticated_roles, (
     SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
         o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
     FROM {s}.operation_outputs o WHERE o.workflow_uuid = c.workflow_uuid
@@ -92,17 +89,15 @@ impl Postgres {
         self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
     }
 
-    pub(crate) async fn input(&self, id: &str) -> Result<Option<String>> {
-        let query = sqlx::query_scalar(self.statements.get(INPUT)).bind(id);
-        self.ask(async |c| Ok(query.fetch_optional(c).await?.flatten())).await
-    }
-
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
         let query = sqlx::query(self.statements.get(ENDINGS)).bind(ids);
         self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::ending).collect()).await
     }
 
-    pub(crate) async fn displaced(&self, fences: &[Fence]) -> Result<(Timestamp, Vec<(String, Option<String>)>)> {
+    pub(crate) async fn displaced(
+        &self,
+        fences: &[Fence],
+    ) -> Result<(Timestamp, Vec<(String, Option<String>)>)> {
         let ids: Vec<&str> = fences.iter().map(|fence| fence.id.as_str()).collect();
         let tokens: Vec<&str> = fences.iter().map(|fence| fence.token.as_str()).collect();
         let query = sqlx::query(self.statements.get(DISPLACED)).bind(ids).bind(tokens);
@@ -122,7 +117,8 @@ impl Postgres {
 
     pub(crate) async fn recover(&self, queue: &str) -> Result<u64> {
         let identity = &self.identity;
-        let query = sqlx::query(self.statements.get(RECOVER)).bind(&identity.executor).bind(&identity.version);
+        let query =
+            sqlx::query(self.statements.get(RECOVER)).bind(&identity.executor).bind(&identity.version);
         let query = query.bind(&identity.application).bind(queue);
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
@@ -135,7 +131,8 @@ impl Postgres {
         most: i64,
     ) -> Result<Vec<Claimed>> {
         let identity = &self.identity;
-        let query = sqlx::query(self.statements.get(CLAIM)).bind(queue).bind(names).bind(&identity.application);
+        let query =
+            sqlx::query(self.statements.get(CLAIM)).bind(queue).bind(names).bind(&identity.application);
         let query = query.bind(&identity.version).bind(&identity.executor).bind(token.as_str()).bind(most);
         self.ask(async |c| query.fetch_all(c).await?.iter().map(claimed).collect()).await
     }
@@ -159,23 +156,18 @@ fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Er
         input: row.try_get("input")?,
         serialization: row.try_get("serialization")?,
         attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
+        user: row.try_get("authenticated_user")?,
+        roles: row.try_get("authenticated_roles")?,
         history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
     })
 }
 
-type Recorded = (
-    i32,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-);
+type Recorded =
+    (i32, String, Option<String>, Option<String>, Option<String>, Option<i64>, Option<i64>, Option<String>);
 
 fn recorded(json: &str) -> std::result::Result<Vec<StepRow>, sqlx::Error> {
-    let rows: Vec<Recorded> = serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let rows: Vec<Recorded> =
+        serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
     let step = |(number, name, output, error, child, started, completed, serialization)| StepRow {
         number,
         name,

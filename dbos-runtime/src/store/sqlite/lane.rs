@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Executor, Row};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
 
 use super::classify::classify;
 use super::values::Values;
 use super::verify;
-use crate::store::writer::Writer;
 use crate::model::mailbox::{NewEvent, NewMessage, Stored};
 use crate::model::step::StepRow;
 use crate::model::workflow::{Fence, Identity, NewWorkflow};
@@ -18,6 +17,7 @@ use crate::model::write::{Outcome, Receipt, Receive, Record, Write};
 use crate::store::error::StoreError;
 use crate::store::journal::Lane;
 use crate::store::receipts::{self, Ownership};
+use crate::store::writer::Writer;
 
 type Result<T, E = sqlx::Error> = std::result::Result<T, E>;
 type Owners = HashMap<String, Ownership>;
@@ -66,6 +66,13 @@ impl Lane for SqliteLane {
     fn disconnect(&mut self) {
         self.connection = None;
     }
+
+    async fn close(self) {
+        if let Some(connection) = self.connection {
+            // One that does not close cleanly is gone all the same.
+            let _ = connection.close().await;
+        }
+    }
 }
 
 /// The inside of one transaction.
@@ -87,8 +94,7 @@ SELECT column1, 'PENDING', column2, column3, column4, column5, column6, column7,
     'portable_json', column10, column11, 0, FALSE, FALSE, FALSE
 FROM (VALUES {rows}) WHERE true ON CONFLICT DO NOTHING";
 
-const INPUT: &str =
-    "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES {rows} ON CONFLICT DO NOTHING";
+const INPUT: &str = "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES {rows} ON CONFLICT DO NOTHING";
 
 const STEP: &str = "\
 INSERT INTO operation_outputs (workflow_uuid, function_id, function_name, output, error, child_workflow_id,
@@ -148,7 +154,8 @@ impl Work<'_> {
     }
 
     async fn owners(&mut self, batch: &[Write]) -> Result<Owners> {
-        let mut ids: Vec<&str> = batch.iter().filter_map(Write::fence).map(|fence| fence.id.as_str()).collect();
+        let mut ids: Vec<&str> =
+            batch.iter().filter_map(Write::fence).map(|fence| fence.id.as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
         let rows = self.values.fetch(self.connection, OWNERS, 1, &ids, |query, id| query.bind(*id)).await?;
@@ -186,21 +193,32 @@ impl Work<'_> {
             for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
                 if let (Write::Start(new), None) = (write, &receipt) {
                     let found = verify::existing(self.connection, new.id.as_str()).await?;
-                    *receipt = Some(receipts::of_start(new, found)).filter(|receipt| *receipt != Receipt::Done);
+                    *receipt =
+                        Some(receipts::of_start(new, found)).filter(|receipt| *receipt != Receipt::Done);
                 }
             }
             starts = open_starts(batch, receipts);
         }
         self.values
-            .execute(self.connection, INPUT, 2, &starts, |query, new| query.bind(new.id.as_str()).bind(&new.input))
+            .execute(self.connection, INPUT, 2, &starts, |query, new| {
+                query.bind(new.id.as_str()).bind(&new.input)
+            })
             .await?;
-        let links: Vec<(&Fence, &StepRow)> =
-            starts.iter().filter_map(|new| new.parent.as_ref()).map(|parent| (&parent.fence, &parent.step)).collect();
+        let links: Vec<(&Fence, &StepRow)> = starts
+            .iter()
+            .filter_map(|new| new.parent.as_ref())
+            .map(|parent| (&parent.fence, &parent.step))
+            .collect();
         self.steps(&links).await?;
         Ok(())
     }
 
-    async fn records(&mut self, batch: &[Write], owners: &Owners, receipts: &mut [Option<Receipt>]) -> Result<()> {
+    async fn records(
+        &mut self,
+        batch: &[Write],
+        owners: &Owners,
+        receipts: &mut [Option<Receipt>],
+    ) -> Result<()> {
         let steps: Vec<(&Fence, &StepRow)> = records(batch, receipts)
             .flat_map(|record| record.steps.iter().map(move |step| (&record.fence, step)))
             .collect();
@@ -213,12 +231,15 @@ impl Work<'_> {
                     let number = record.steps.first().map_or(0, |step| step.number);
                     let found = verify::step(self.connection, record.fence.id.as_str(), number).await?;
                     let now = owners.get(record.fence.id.as_str()).cloned().unwrap_or_default();
-                    *receipt = Some(receipts::of_record(record, &now, found)).filter(|receipt| *receipt != Receipt::Done);
+                    *receipt = Some(receipts::of_record(record, &now, found))
+                        .filter(|receipt| *receipt != Receipt::Done);
                 }
             }
         }
         let events: Vec<(&str, i32, &NewEvent)> = records(batch, receipts)
-            .flat_map(|record| record.events.iter().map(|event| (record.fence.id.as_str(), first(record), event)))
+            .flat_map(|record| {
+                record.events.iter().map(|event| (record.fence.id.as_str(), first(record), event))
+            })
             .collect();
         for statement in [EVENT, EVENT_HISTORY] {
             self.values
@@ -227,7 +248,8 @@ impl Work<'_> {
                 })
                 .await?;
         }
-        let messages: Vec<&NewMessage> = records(batch, receipts).flat_map(|record| &record.messages).collect();
+        let messages: Vec<&NewMessage> =
+            records(batch, receipts).flat_map(|record| &record.messages).collect();
         self.messages(&messages).await?;
         Ok(())
     }
@@ -266,7 +288,8 @@ impl Work<'_> {
 
     async fn receive(&mut self, receive: &Receive) -> Result<Receipt> {
         let id = receive.fence.id.as_str();
-        let oldest = sqlx::query(OLDEST).bind(id).bind(&receive.topic).fetch_optional(&mut *self.connection).await?;
+        let oldest =
+            sqlx::query(OLDEST).bind(id).bind(&receive.topic).fetch_optional(&mut *self.connection).await?;
         let message = oldest.as_ref().map(|row| {
             Ok::<_, sqlx::Error>((
                 row.try_get::<String, _>(0)?,
@@ -275,7 +298,8 @@ impl Work<'_> {
         });
         let message = message.transpose()?;
         let mut steps: Vec<(&Fence, &StepRow)> = Vec::new();
-        let step = (message.is_some() || receive.expired).then(|| received(receive, message.as_ref().map(|m| &m.1)));
+        let step =
+            (message.is_some() || receive.expired).then(|| received(receive, message.as_ref().map(|m| &m.1)));
         if let Some(step) = &step {
             steps.push((&receive.fence, step));
             if self.steps(&steps).await? == 0 {
@@ -298,8 +322,9 @@ impl Work<'_> {
 
     async fn outcomes(&mut self, batch: &[Write], receipts: &[Option<Receipt>]) -> Result<()> {
         let open = batch.iter().zip(receipts).filter(|(_, receipt)| receipt.is_none());
-        let outcomes: Vec<&Outcome> =
-            open.filter_map(|(write, _)| if let Write::Outcome(outcome) = write { Some(outcome) } else { None }).collect();
+        let outcomes: Vec<&Outcome> = open
+            .filter_map(|(write, _)| if let Write::Outcome(outcome) = write { Some(outcome) } else { None })
+            .collect();
         self.values
             .execute(self.connection, FINISH, 2, &outcomes, |query, outcome| {
                 let status = if outcome.error.is_none() { "SUCCESS" } else { "ERROR" };

@@ -13,7 +13,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 
 const EVENT: &str = "SELECT value, serialization FROM workflow_events WHERE workflow_uuid = ?1 AND key = ?2";
 
-const EVENTS: &str = "SELECT key, value, serialization FROM workflow_events WHERE workflow_uuid = ?1 ORDER BY key";
+const EVENTS: &str =
+    "SELECT key, value, serialization FROM workflow_events WHERE workflow_uuid = ?1 ORDER BY key";
 
 const ARRIVED: &str = "\
 WITH w(place, id, topic) AS (VALUES {rows})

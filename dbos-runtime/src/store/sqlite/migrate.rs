@@ -67,10 +67,7 @@ async fn attempt(connection: &mut SqliteConnection) -> Result<(), MigrateError> 
     }
     let recorded = record(&mut transaction, LATEST).await;
     recorded.map_err(MigrateError::statement(LATEST))?;
-    transaction
-        .commit()
-        .await
-        .map_err(MigrateError::statement(LATEST))
+    transaction.commit().await.map_err(MigrateError::statement(LATEST))
 }
 
 const VERSIONS: &str = "
@@ -108,6 +105,5 @@ async fn state(connection: &mut SqliteConnection) -> Result<State, MigrateError>
 /// Says whether another connection's lock was in the way: SQLITE_BUSY or SQLITE_LOCKED, of any extension.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<i32>().ok())
-        .is_some_and(|code| matches!(code & 0xff, 5 | 6))
+    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }

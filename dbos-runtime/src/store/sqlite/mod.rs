@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
 
@@ -47,15 +48,14 @@ impl Sqlite {
     /// Creates the file if it is missing, brings its schema up to date, and opens the pool.
     pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
         let options = connect_options(&config.database_url)?;
-        let mut connection = options.connect().await.map_err(|error| cannot_open(&options, &error))?;
-        let writer = Writer::of(options.get_filename());
-        let migrated = {
-            let _turn = writer.turn().await;
-            if config.migrate { migrate::migrate(&mut connection).await } else { migrate::verify(&mut connection).await }
-        };
-        migrated.map_err(|error| cannot_open(&options, &error))?;
-        // A connection that does not close cleanly leaves nothing behind: it has no transaction.
-        let _ = connection.close().await;
+        let opening = prepare(config, &options);
+        let writer = tokio::time::timeout(config.startup_timeout, opening).await.map_err(|_| {
+            let file = options.get_filename().display();
+            Error::new(
+                ErrorKind::Initialization,
+                format!("the SQLite database {file} is in use by another process"),
+            )
+        })??;
         let pool = SqlitePoolOptions::new()
             .max_connections(config.pool_size.min(8))
             .acquire_timeout(DEADLINE)
@@ -113,6 +113,24 @@ pub(crate) fn connect_options(url: &str) -> Result<SqliteConnectOptions> {
         .busy_timeout(BUSY)
         .statement_cache_capacity(256)
         .log_statements(tracing::log::LevelFilter::Off))
+}
+
+/// Creates the file and brings its schema up to date, in this process's turn to write.
+async fn prepare(config: &Config, options: &SqliteConnectOptions) -> Result<Writer> {
+    let mut connection = options.connect().await.map_err(|error| cannot_open(options, &error))?;
+    // After connecting: a file's queue goes by its full path, which there is none of before the file exists.
+    let writer = Writer::of(options.get_filename());
+    let turn = writer.turn().await;
+    let migrated = if config.migrate {
+        migrate::migrate(&mut connection).await
+    } else {
+        migrate::verify(&mut connection).await
+    };
+    migrated.map_err(|error| cannot_open(options, &error))?;
+    drop(turn);
+    // A connection that does not close cleanly leaves nothing behind: it has no transaction.
+    let _ = connection.close().await;
+    Ok(writer)
 }
 
 fn cannot_open(options: &SqliteConnectOptions, error: &(dyn std::error::Error + 'static)) -> Error {

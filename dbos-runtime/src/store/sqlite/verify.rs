@@ -20,9 +20,19 @@ pub(super) async fn step(
     id: &str,
     number: i32,
 ) -> Result<Option<StepRow>, sqlx::Error> {
-    sqlx::query(STEP).bind(id).bind(number).fetch_optional(connection).await?.as_ref().map(rows::step).transpose()
+    sqlx::query(STEP)
+        .bind(id)
+        .bind(number)
+        .fetch_optional(connection)
+        .await?
+        .as_ref()
+        .map(rows::step)
+        .transpose()
 }
 
-pub(super) async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<Option<Existing>, sqlx::Error> {
+pub(super) async fn existing(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<Existing>, sqlx::Error> {
     sqlx::query(EXISTING).bind(id).fetch_optional(connection).await?.as_ref().map(rows::existing).transpose()
 }

@@ -5,8 +5,7 @@ use sqlx::Row;
 use super::Sqlite;
 use crate::store::error::StoreError;
 
-const ADOPT: &str =
-    "UPDATE application_versions SET application_name = ?2 WHERE version_name = ?1 AND application_name IS NULL";
+const ADOPT: &str = "UPDATE application_versions SET application_name = ?2 WHERE version_name = ?1 AND application_name IS NULL";
 
 const REGISTER: &str = "\
 INSERT INTO application_versions (version_id, version_name, application_name) SELECT ?1, ?2, ?3

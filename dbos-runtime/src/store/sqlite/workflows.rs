@@ -22,10 +22,6 @@ SELECT workflow_uuid, status, name, executor_id, application_version, authentica
     attributes, queue_name, parent_workflow_id, recovery_attempts, created_at, updated_at, completed_at
 FROM workflow_status WHERE workflow_uuid = ?1";
 
-const INPUT: &str = "\
-SELECT coalesce(i.inputs, w.inputs) FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
-WHERE w.workflow_uuid = ?1";
-
 const ENDINGS: &str = "\
 WITH f(id) AS (VALUES {rows})
 SELECT w.workflow_uuid, w.status, coalesce(o.output, w.output) AS output, coalesce(o.error, w.error) AS error, w.serialization
@@ -44,7 +40,8 @@ WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
     AND (application_name = ?3 OR application_name IS NULL)";
 
 const PICK: &str = "\
-SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts
+SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts,
+    w.authenticated_user, w.authenticated_roles
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
 WHERE w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED','PENDING')
     AND w.name IN (SELECT value FROM json_each(?2))
@@ -91,11 +88,6 @@ impl Sqlite {
         self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
     }
 
-    pub(crate) async fn input(&self, id: &str) -> Result<Option<String>> {
-        let query = sqlx::query_scalar(INPUT).bind(id);
-        self.ask(async |c| Ok(query.fetch_optional(c).await?.flatten())).await
-    }
-
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
         self.ask(async |c| {
             let rows = Values::default().fetch(c, ENDINGS, 1, ids, |query, id| query.bind(*id)).await?;
@@ -104,13 +96,20 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn displaced(&self, fences: &[Fence]) -> Result<(Timestamp, Vec<(String, Option<String>)>)> {
+    pub(crate) async fn displaced(
+        &self,
+        fences: &[Fence],
+    ) -> Result<(Timestamp, Vec<(String, Option<String>)>)> {
         self.ask(async |c| {
             let rows = Values::default()
-                .fetch(c, DISPLACED, 2, fences, |query, fence| query.bind(fence.id.as_str()).bind(fence.token.as_str()))
+                .fetch(c, DISPLACED, 2, fences, |query, fence| {
+                    query.bind(fence.id.as_str()).bind(fence.token.as_str())
+                })
                 .await?;
-            let displaced =
-                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+            let displaced = rows
+                .iter()
+                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+                .collect::<Result<_, sqlx::Error>>()?;
             let now = sqlx::query_scalar(NOW).fetch_one(c).await?;
             Ok((Timestamp::from_millis(now), displaced))
         })
@@ -194,6 +193,8 @@ async fn claim(
             input: row.try_get("input")?,
             serialization: row.try_get("serialization")?,
             attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default() + 1,
+            user: row.try_get("authenticated_user")?,
+            roles: row.try_get("authenticated_roles")?,
         })
     };
     picked.iter().map(claimed).collect()

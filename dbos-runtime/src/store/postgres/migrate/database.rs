@@ -9,19 +9,13 @@ use crate::store::migrate::MigrateError;
 /// Creates the database that `options` name when the server does not have it, by way of its database
 /// `postgres`.
 pub(crate) async fn create_database_if_missing(options: &PgConnectOptions) -> Result<(), MigrateError> {
-    let database = options
-        .get_database()
-        .unwrap_or(options.get_username())
-        .to_owned();
+    let database = options.get_database().unwrap_or(options.get_username()).to_owned();
     let missing = match options.connect().await {
         Ok(connection) => return hang_up(connection).await,
         Err(error) => error,
     };
     if !has_code(&missing, &["3D000"]) {
-        return Err(MigrateError::Connect {
-            database,
-            source: missing,
-        });
+        return Err(MigrateError::Connect { database, source: missing });
     }
     let mut server = match options.clone().database("postgres").connect().await {
         Ok(server) => server,

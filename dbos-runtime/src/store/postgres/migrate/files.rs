@@ -124,11 +124,7 @@ mod tests {
     fn the_numbers_ascend_to_the_latest() {
         assert!(MIGRATIONS.is_sorted_by(|a, b| a.number < b.number));
         assert_eq!(MIGRATIONS.last().unwrap().number, LATEST);
-        assert!(
-            MIGRATIONS
-                .iter()
-                .all(|migration| !(48..100).contains(&migration.number))
-        );
+        assert!(MIGRATIONS.iter().all(|migration| !(48..100).contains(&migration.number)));
     }
 
     #[test]
@@ -156,12 +152,10 @@ mod tests {
     #[test]
     fn every_object_is_named_with_its_schema() {
         for Migration { number, sql, .. } in MIGRATIONS {
-            let bare = ["TABLE ", "FUNCTION ", "REFERENCES ", "INTO ", " ON "]
-                .iter()
-                .any(|word| {
-                    let mut names = sql.split(word).skip(1);
-                    names.any(|name| name.starts_with(|first: char| first.is_ascii_lowercase()))
-                });
+            let bare = ["TABLE ", "FUNCTION ", "REFERENCES ", "INTO ", " ON "].iter().any(|word| {
+                let mut names = sql.split(word).skip(1);
+                names.any(|name| name.starts_with(|first: char| first.is_ascii_lowercase()))
+            });
             assert!(!bare, "{number}");
         }
     }

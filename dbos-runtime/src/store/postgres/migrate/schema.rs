@@ -14,12 +14,7 @@ pub(super) struct Schema {
 impl Schema {
     /// Refuses a name that would be cut off, or that would end a statement early.
     pub(super) fn new(schema: &str, listen_notify: bool) -> Result<Self, MigrateError> {
-        let refuse = |reason| {
-            Err(MigrateError::SchemaName {
-                name: schema.to_owned(),
-                reason,
-            })
-        };
+        let refuse = |reason| Err(MigrateError::SchemaName { name: schema.to_owned(), reason });
         if schema.is_empty() {
             return refuse("it is empty");
         }
@@ -32,11 +27,7 @@ impl Schema {
         if schema.contains(BODY) {
             return refuse("it contains $body$, which delimits the bodies of functions");
         }
-        Ok(Self {
-            name: schema.to_owned(),
-            quoted: quote(schema),
-            listen_notify,
-        })
+        Ok(Self { name: schema.to_owned(), quoted: quote(schema), listen_notify })
     }
 
     /// The text that records `number`, and never a smaller one than a peer has recorded.
@@ -69,16 +60,9 @@ mod tests {
 
     #[test]
     fn a_name_is_quoted_whatever_it_contains() {
-        for (name, quoted) in [
-            ("dbos", r#""dbos""#),
-            (r#"we"ird"#, r#""we""ird""#),
-            ("100%", r#""100%""#),
-        ] {
+        for (name, quoted) in [("dbos", r#""dbos""#), (r#"we"ird"#, r#""we""ird""#), ("100%", r#""100%""#)] {
             let schema = Schema::new(name, true).unwrap();
-            assert_eq!(
-                schema.fill("DROP TABLE {schema}.streams"),
-                format!("DROP TABLE {quoted}.streams")
-            );
+            assert_eq!(schema.fill("DROP TABLE {schema}.streams"), format!("DROP TABLE {quoted}.streams"));
         }
     }
 
@@ -91,10 +75,7 @@ mod tests {
     #[test]
     fn names_that_cannot_be_used_are_refused() {
         for name in ["", &"x".repeat(64), "nul\0", "a$body$b"] {
-            assert!(
-                matches!(Schema::new(name, true), Err(MigrateError::SchemaName { .. })),
-                "{name:?}"
-            );
+            assert!(matches!(Schema::new(name, true), Err(MigrateError::SchemaName { .. })), "{name:?}");
         }
         assert!(Schema::new(&"x".repeat(63), true).is_ok());
     }
@@ -103,9 +84,6 @@ mod tests {
     fn triggers_are_left_out_without_notifications() {
         let file = "CREATE TABLE x ();\n-- listen/notify\nCREATE TRIGGER y";
         assert!(Schema::new("dbos", true).unwrap().fill(file).contains("TRIGGER"));
-        assert_eq!(
-            Schema::new("dbos", false).unwrap().fill(file),
-            "CREATE TABLE x ();\n"
-        );
+        assert_eq!(Schema::new("dbos", false).unwrap().fill(file), "CREATE TABLE x ();\n");
     }
 }

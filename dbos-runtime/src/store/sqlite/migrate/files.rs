@@ -98,11 +98,7 @@ mod tests {
     fn the_numbers_ascend_to_the_latest() {
         assert!(MIGRATIONS.is_sorted_by(|a, b| a.number < b.number));
         assert_eq!(MIGRATIONS.last().unwrap().number, LATEST);
-        assert!(
-            MIGRATIONS
-                .iter()
-                .all(|migration| !(41..100).contains(&migration.number))
-        );
+        assert!(MIGRATIONS.iter().all(|migration| !(41..100).contains(&migration.number)));
     }
 
     #[test]

@@ -1,0 +1,206 @@
+//! `DbosLayer` puts a small scope into each request; [`DbosCtx`](crate::DbosCtx) takes it out.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use dbos_runtime::{Dbos, WorkflowId};
+use http::Request;
+use tokio::sync::Semaphore;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::scope::{KeyMapping, Scoped, Verbatim};
+
+/// As many requests of one layer wait for a workflow at a time; one more is answered at once.
+const LONG_POLLS: usize = 1024;
+/// Where the API about workflows is mounted unless said.
+const API: &str = "/dbos";
+
+/// Gives the handlers of a router their [`DbosCtx`](crate::DbosCtx).
+///
+/// Add it after the routes: axum's `layer` covers what was added before. It reads no body and waits for nothing, so it
+/// fits every tower service.
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use dbos_axum::{DbosCtx, DbosLayer, Json, Problem, Scoped, Started};
+/// use dbos_runtime::{Ctx, Dbos, Error, workflow};
+///
+/// #[workflow]
+/// async fn double(_ctx: Ctx, n: u32) -> Result<u32, Error> {
+///     Ok(2 * n)
+/// }
+///
+/// async fn start(ctx: DbosCtx, Json(n): Json<u32>) -> Result<Started<u32>, Problem> {
+///     ctx.start(double, n).await
+/// }
+///
+/// fn app(dbos: Dbos) -> Router {
+///     Router::new().route("/double", post(start)).layer(DbosLayer::new(dbos).idempotency(Scoped::default()))
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct DbosLayer {
+    settings: Arc<Settings>,
+}
+
+/// What a layer was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) dbos: Dbos,
+    pub(crate) mapping: KeyMapping,
+    pub(crate) compare_inputs: bool,
+    pub(crate) concurrent: Concurrent,
+    pub(crate) long_polls: Arc<Semaphore>,
+    api: String,
+}
+
+/// What a request gets whose key is that of a request still at work.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub enum Concurrent {
+    /// The workflow that is running: the same answer as the first request's.
+    #[default]
+    Attach,
+    /// 409 with `Retry-After`, as the IETF's draft has it.
+    Conflict,
+}
+
+impl DbosLayer {
+    /// A layer whose handlers start, address and observe workflows of this runtime. Keys are [`Scoped`].
+    pub fn new(dbos: Dbos) -> Self {
+        let settings = Settings {
+            dbos,
+            mapping: Scoped.into(),
+            compare_inputs: true,
+            concurrent: Concurrent::default(),
+            long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
+            api: API.to_owned(),
+        };
+        Self { settings: Arc::new(settings) }
+    }
+
+    /// How idempotency keys become the ids of workflows: [`Scoped`], which is the default, or [`Verbatim`].
+    #[must_use]
+    pub fn idempotency(mut self, mapping: impl Into<KeyMapping>) -> Self {
+        let mapping = mapping.into();
+        if mapping.is_verbatim() {
+            tracing::warn!(
+                "idempotency keys are taken as workflow ids: clients are trusted not to use each other's"
+            );
+        }
+        self.settings().mapping = mapping;
+        self
+    }
+
+    /// Takes idempotency keys as workflow ids, like the other DBOS SDKs: [`Verbatim`].
+    #[must_use]
+    pub fn trust_client_workflow_ids(self) -> Self {
+        self.idempotency(Verbatim)
+    }
+
+    /// Lets a key that comes again with another input find the first one's workflow. Unless said, that is answered
+    /// with 422.
+    #[must_use]
+    pub fn attach_whatever_the_input(mut self) -> Self {
+        self.settings().compare_inputs = false;
+        self
+    }
+
+    /// What a request gets whose key is that of a request still at work; [`Concurrent::Attach`] unless said.
+    #[must_use]
+    pub fn on_concurrent(mut self, answer: Concurrent) -> Self {
+        self.settings().concurrent = answer;
+        self
+    }
+
+    /// How many requests may wait for a workflow at a time; 1024 unless said. One more is answered at once, as if it
+    /// had not asked to wait.
+    #[must_use]
+    pub fn long_polls(mut self, most: usize) -> Self {
+        self.settings().long_polls = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        self
+    }
+
+    /// The path at which the API about workflows is mounted, for the links in answers; `/dbos` unless said.
+    #[must_use]
+    pub fn api_at(mut self, path: &str) -> Self {
+        self.settings().api = path.trim_end_matches('/').to_owned();
+        self
+    }
+
+    fn settings(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+impl Settings {
+    /// Where a client finds out about a workflow.
+    pub(crate) fn link(&self, id: &WorkflowId) -> String {
+        let mut link = format!("{}/workflows/", self.api);
+        for byte in id.as_str().bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
+                link.push(char::from(byte));
+            } else {
+                link.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        link
+    }
+}
+
+impl<S> Layer<S> for DbosLayer {
+    type Service = DbosService<S>;
+
+    fn layer(&self, inner: S) -> DbosService<S> {
+        DbosService { inner, settings: Arc::clone(&self.settings) }
+    }
+}
+
+/// The service that [`DbosLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct DbosService<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S, B> Service<Request<B>> for DbosService<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        let scope = Scope { settings: Arc::clone(&self.settings), used: Arc::default() };
+        request.extensions_mut().insert(scope);
+        self.inner.call(request)
+    }
+}
+
+/// One request's share of a layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    pub(crate) settings: Arc<Settings>,
+    used: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Scope {
+    /// Notes that the request's key is used for this; `false` when it was already.
+    pub(crate) fn claim(&self, what: &str) -> bool {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned())
+    }
+
+    /// Takes a claim back, for an operation that did not happen.
+    pub(crate) fn release(&self, what: &str) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
+    }
+}

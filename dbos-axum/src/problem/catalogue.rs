@@ -1,0 +1,53 @@
+//! The types of problems, one for each heading of the module's page.
+
+use http::StatusCode;
+
+/// A heading of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(super) slug: &'static str,
+    pub(super) status: StatusCode,
+    pub(super) title: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident $slug:literal $status:ident $title:literal)*) => {
+        $(pub(crate) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
+
+        #[cfg(test)]
+        const CATALOGUED: &[Kind] = &[$($name),*];
+    };
+}
+
+catalogue! {
+    KEY_MISSING "idempotency-key-missing" BAD_REQUEST "An idempotency key is needed"
+    KEY_INVALID "idempotency-key-invalid" BAD_REQUEST "The idempotency key is not valid"
+    KEY_REUSED "idempotency-key-reused" UNPROCESSABLE_ENTITY "The idempotency key was used with another input"
+    KEY_IN_USE "idempotency-key-in-use" CONFLICT "The first request with this idempotency key is still at work"
+    ID_CONFLICT "workflow-id-conflict" CONFLICT "The id belongs to another workflow"
+    NOT_FOUND "workflow-not-found" NOT_FOUND "There is no such workflow"
+    CANCELLED "workflow-cancelled" CONFLICT "The workflow was cancelled"
+    FAILED "workflow-failed" INTERNAL_SERVER_ERROR "The workflow failed"
+    EVENT_NEVER_SET "event-never-set" NOT_FOUND "The workflow ended without publishing the event"
+    INVALID_ARGUMENT "invalid-argument" BAD_REQUEST "A part of the request is not valid"
+    UNAUTHENTICATED "unauthenticated" UNAUTHORIZED "The operation needs to know who is asking"
+    MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is no JSON"
+    INVALID_BODY "invalid-body" UNPROCESSABLE_ENTITY "The body has another shape than the operation takes"
+    UNAVAILABLE "unavailable" SERVICE_UNAVAILABLE "The service cannot answer now"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_its_heading() {
+        let page = include_str!("mod.rs");
+        for kind in CATALOGUED {
+            assert!(
+                page.contains(&format!("\n//! # {}\n//!\n//! Status {}.", kind.slug, kind.status.as_u16())),
+                "{kind:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Cancelling: who notices when, what is not written any more, and what the caller is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dbos_runtime::{Dbos, Error, ErrorKind, WorkflowRef};
+use futures_util::future::join_all;
+use harness::{Fresh, on_each_backend};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::scene::{
+    Ctx, HOUR, W, assert_kind, crash, id, launch, launch_as, result_of, start, status, steps, until_rows,
+};
+
+type Told = mpsc::UnboundedReceiver<[ErrorKind; 2]>;
+
+/// Waits in a durable call, named by the input, until it is stopped; reports that, and what the next call says.
+fn waiting() -> (impl Fn(Ctx, Value) -> futures_util::future::BoxFuture<'static, Result<Value, Error>>, Told)
+{
+    let (tell, told) = mpsc::unbounded_channel();
+    let body = move |ctx: Ctx, input: Value| {
+        let tell = tell.clone();
+        let run = async move {
+            let stopped = match input.as_str().unwrap() {
+                "sleep" => ctx.sleep(HOUR).await,
+                "recv" => ctx.recv::<Value>("t").timeout(HOUR).await.map(drop),
+                "get_event" => ctx.get_event::<Value>(&id("nobody"), "k").timeout(HOUR).await.map(drop),
+                _ => {
+                    ctx.step_with("s", |step| async move {
+                        step.cancellation().cancelled().await;
+                        Ok(())
+                    })
+                    .await
+                }
+            };
+            let next = ctx.set_event("k", &1).await;
+            let _ = tell.send([stopped.unwrap_err().kind(), next.unwrap_err().kind()]);
+            // A body may swallow the signal: it does not help.
+            Ok(json!("swallowed"))
+        };
+        Box::pin(run) as futures_util::future::BoxFuture<'static, Result<Value, Error>>
+    };
+    (body, told)
+}
+
+/// Starts one workflow for each way to wait, and gives their names.
+async fn start_waiting(dbos: &Dbos, fresh: &Fresh) -> [&'static str; 4] {
+    let all = ["sleep", "recv", "get_event", "step"];
+    for verb in all {
+        dbos.start(W, json!(verb)).id(verb).await.unwrap();
+    }
+    until_rows(fresh, 3, "operation_outputs WHERE function_name = 'DBOS.sleep'").await;
+    all
+}
+
+async fn assert_cancelled(fresh: &Fresh, workflow: &str) {
+    let left = "owner_xid IS NULL AND queue_name IS NULL AND started_at_epoch_ms IS NULL AND completed_at IS NOT NULL";
+    let row =
+        format!("workflow_status WHERE workflow_uuid = '{workflow}' AND status = 'CANCELLED' AND {left}");
+    until_rows(fresh, 1, &row).await;
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_output").await, 0, "no outcome");
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_events").await, 0, "no effect");
+}
+
+on_each_backend! {
+    async fn a_cancel_in_the_same_process_is_seen_at_once_by_whatever_waits(fresh: Fresh) {
+        let (body, mut told) = waiting();
+        // No sweep comes to help.
+        let dbos = launch_as(harness::builder(&fresh).polling_interval(Duration::from_secs(30)), body).await;
+        for verb in start_waiting(&dbos, &fresh).await {
+            let handle = dbos.retrieve::<Value, Error>(verb).await.unwrap();
+            assert!(dbos.cancel(&id(verb)).await.unwrap(), "{verb}");
+            let kinds = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.expect("it wakes").unwrap();
+            assert_eq!(kinds, [ErrorKind::Cancelled; 2], "{verb}");
+            let error = result_of(&handle).await.unwrap_err();
+            assert_eq!((error.kind(), error.workflow_id()), (ErrorKind::AwaitedWorkflowCancelled, Some(&id(verb))));
+            assert_cancelled(&fresh, verb).await;
+        }
+        assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs").await, 3, "the three deadlines alone");
+    }
+
+    async fn a_cancel_from_another_process_is_seen_by_the_sweep(fresh: Fresh) {
+        let (body, mut told) = waiting();
+        let dbos = launch_as(harness::builder(&fresh).executor_id("runs"), body).await;
+        let other = launch_as(harness::builder(&fresh).executor_id("cancels"), waiting().0).await;
+        for verb in start_waiting(&dbos, &fresh).await {
+            assert!(other.cancel(&id(verb)).await.unwrap(), "{verb}");
+            let kinds = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.expect("it wakes").unwrap();
+            assert_eq!(kinds, [ErrorKind::Cancelled; 2], "{verb}");
+            assert_kind(result_of(&dbos.retrieve(verb).await.unwrap()).await, ErrorKind::AwaitedWorkflowCancelled);
+            assert_kind(result_of(&other.retrieve(verb).await.unwrap()).await, ErrorKind::AwaitedWorkflowCancelled);
+            assert_cancelled(&fresh, verb).await;
+        }
+    }
+
+    // C94: no sweep has told this process; the fence does.
+    async fn a_step_that_ends_after_a_cancel_elsewhere_is_not_recorded(fresh: Fresh) {
+        let gate = Arc::new(Semaphore::new(0));
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let gate_too = Arc::clone(&gate);
+        let rare = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_secs(30));
+        let dbos = launch_as(rare, move |ctx, _| {
+            let (gate, tell) = (Arc::clone(&gate_too), tell.clone());
+            async move {
+                let step = ctx.step("s", || async {
+                    gate.acquire().await.unwrap().forget();
+                    Ok(())
+                });
+                tell.send(step.await.unwrap_err().kind()).unwrap();
+                Ok(json!("swallowed"))
+            }
+        })
+        .await;
+        let other = launch(&fresh, waiting().0).await;
+        start(&dbos, "w").await;
+        assert!(other.cancel(&id("w")).await.unwrap());
+        gate.add_permits(1);
+        assert_eq!(told.recv().await, Some(ErrorKind::Cancelled));
+        crash(&dbos).await;
+        assert!(steps(&fresh, "w").await.is_empty());
+        assert_cancelled(&fresh, "w").await;
+    }
+
+    // C95, K23
+    async fn a_body_that_returns_after_a_cancel_stays_cancelled(fresh: Fresh) {
+        for elsewhere in [false, true] {
+            let gate = Arc::new(Semaphore::new(0));
+            let gate_too = Arc::clone(&gate);
+            let rare = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_secs(30));
+            let dbos = launch_as(rare, move |_, _| {
+                let gate = Arc::clone(&gate_too);
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    Ok(json!("done"))
+                }
+            })
+            .await;
+            let other = launch(&fresh, waiting().0).await;
+            let workflow = if elsewhere { "a" } else { "b" };
+            let handle = start(&dbos, workflow).await;
+            let canceller = if elsewhere { &other } else { &dbos };
+            assert!(canceller.cancel(&id(workflow)).await.unwrap());
+            gate.add_permits(1);
+            assert_kind(result_of(&handle).await, ErrorKind::AwaitedWorkflowCancelled);
+            assert_cancelled(&fresh, workflow).await;
+        }
+    }
+
+    // K24
+    async fn a_cancel_says_whether_there_was_anything_to_cancel(fresh: Fresh) {
+        let dbos = launch(&fresh, |_, input| async move {
+            if input == "fails" { Err("".parse::<dbos_runtime::WorkflowId>().unwrap_err()) } else { Ok(json!(1)) }
+        })
+        .await;
+        result_of(&start(&dbos, "w").await).await.unwrap();
+        let failed = dbos.start(W, json!("fails")).id("f").await.unwrap();
+        result_of(&failed).await.unwrap_err();
+        for workflow in ["w", "f", "nobody"] {
+            assert!(!dbos.cancel(&id(workflow)).await.unwrap(), "{workflow}");
+        }
+        assert_eq!((status(&fresh, "w").await.as_str(), status(&fresh, "f").await.as_str()), ("SUCCESS", "ERROR"));
+        assert_eq!(result_of(&dbos.retrieve("w").await.unwrap()).await.unwrap(), 1);
+    }
+
+    // K24: the answer agrees with what became of the row, whichever came first.
+    async fn a_cancel_and_an_ending_at_once_agree(fresh: Fresh) {
+        const MANY: usize = 60;
+        let dbos = launch(&fresh, |ctx, _| async move {
+            ctx.step("s", || async { Ok(()) }).await?;
+            Ok(json!("done"))
+        })
+        .await;
+        let race = async |n: usize| {
+            let workflow = id(&format!("w{n}"));
+            let handle = dbos.start(W, Value::Null).id(&workflow).await.unwrap();
+            for _ in 0..n % 6 {
+                tokio::task::yield_now().await;
+            }
+            let cancelled = dbos.cancel(&workflow).await.unwrap();
+            let result = result_of(&handle).await.map_err(|error| error.kind());
+            let expected = if cancelled { Err(ErrorKind::AwaitedWorkflowCancelled) } else { Ok(json!("done")) };
+            assert_eq!(result, expected, "{workflow}");
+            let row = status(&fresh, workflow.as_str()).await;
+            assert_eq!(row, if cancelled { "CANCELLED" } else { "SUCCESS" }, "{workflow}");
+            cancelled
+        };
+        let cancelled = join_all((0..MANY).map(race)).await.into_iter().filter(|cancelled| *cancelled).count();
+        let ended = i64::try_from(MANY - cancelled).unwrap();
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_output").await, ended);
+    }
+
+    async fn what_waits_on_a_queue_and_what_was_left_behind_can_be_cancelled(fresh: Fresh) {
+        const GONE: WorkflowRef<Value, Value> = WorkflowRef::named("gone");
+        let (body, _told) = waiting();
+        let dbos = launch_as(harness::builder(&fresh).register_fn("gone", waiting().0), body).await;
+        dbos.start(GONE, json!("sleep")).id("queued").await.unwrap();
+        crash(&dbos).await;
+        let elsewhere = launch_as(harness::builder(&fresh).executor_id("elsewhere"), waiting().0).await;
+        elsewhere.start(W, json!("sleep")).id("left").await.unwrap();
+        crash(&elsewhere).await;
+        let dbos = launch(&fresh, waiting().0).await;
+        assert_eq!((status(&fresh, "queued").await.as_str(), status(&fresh, "left").await.as_str()), ("ENQUEUED", "PENDING"));
+        for workflow in ["queued", "left"] {
+            assert!(dbos.cancel(&id(workflow)).await.unwrap());
+            assert_cancelled(&fresh, workflow).await;
+        }
+        crash(&dbos).await;
+        // No launch brings them back.
+        crash(&launch_as(harness::builder(&fresh).executor_id("elsewhere"), waiting().0).await).await;
+        assert_eq!(status(&fresh, "left").await, "CANCELLED");
+    }
+
+    async fn a_parent_that_waits_for_a_cancelled_child_is_told(fresh: Fresh) {
+        let dbos = launch(&fresh, |ctx, input| async move {
+            if input == "child" {
+                ctx.sleep(HOUR).await?;
+            }
+            let child = ctx.start(W, json!("child")).id("child").await?;
+            let error = child.result().await.unwrap_err();
+            Ok(json!([format!("{:?}", error.kind()), error.workflow_id()]))
+        })
+        .await;
+        let handle = start(&dbos, "parent").await;
+        until_rows(&fresh, 1, "operation_outputs WHERE workflow_uuid = 'child'").await;
+        assert!(dbos.cancel(&id("child")).await.unwrap());
+        assert_eq!(result_of(&handle).await.unwrap(), json!(["AwaitedWorkflowCancelled", "child"]));
+        assert_eq!(status(&fresh, "parent").await, "SUCCESS");
+    }
+}

@@ -1,0 +1,98 @@
+//! The shop as its customers see it.
+
+mod http;
+
+use std::time::Duration;
+
+use example_widget_store::{AppState, Settings, app};
+use harness::Fresh;
+use harness::http::{Client, Response};
+use serde_json::Value;
+
+const CANCELLED: i64 = -1;
+const PENDING: i64 = 0;
+const DISPATCHED: i64 = 1;
+const PAID: i64 = 2;
+
+/// An open shop with its customers' browser.
+struct Shop {
+    state: AppState,
+    client: Client,
+}
+
+impl Shop {
+    async fn open(fresh: &Fresh) -> Self {
+        Self::open_with(settings(fresh.url())).await
+    }
+
+    async fn open_with(settings: Settings) -> Self {
+        let state = AppState::open(settings).await.expect("the shop opens");
+        let client = Client::new(app(state.clone()));
+        Self { state, client }
+    }
+
+    /// Ends as a process does that is told to stop at once: what runs is left for the next one.
+    async fn close(self) {
+        self.state.dbos.shutdown(Duration::ZERO).await;
+        self.state.db.pool().close().await;
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.client.get(path).send().await
+    }
+
+    async fn post(&self, path: &str) -> Response {
+        self.client.post(path).send().await
+    }
+
+    /// Reserves a widget, and gives the payment id.
+    async fn checkout(&self, key: &str) -> String {
+        let response = self.post(&format!("/checkout/{key}")).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text().to_owned()
+    }
+
+    /// Decides a payment, and gives the number of the order.
+    async fn decide(&self, payment_id: &str, status: &str) -> i64 {
+        let response = self.post(&format!("/payment_webhook/{payment_id}/{status}")).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text().parse().expect("the number of an order")
+    }
+
+    async fn order(&self, id: i64) -> Value {
+        self.get(&format!("/order/{id}")).await.json()
+    }
+
+    async fn orders(&self) -> Vec<Value> {
+        self.get("/orders").await.json().as_array().expect("a list").clone()
+    }
+
+    async fn inventory(&self) -> i64 {
+        self.get("/product").await.json()["inventory"].as_i64().expect("a number")
+    }
+
+    async fn until_status(&self, order: i64, status: i64) {
+        harness::until("that status", async || self.order(order).await["order_status"] == status).await;
+    }
+}
+
+/// A shop that dispatches quickly, and cannot be crashed.
+fn settings(database_url: &str) -> Settings {
+    Settings {
+        database_url: database_url.to_owned(),
+        tick: Duration::from_millis(2),
+        patience: Duration::from_secs(10),
+        crash: false,
+        ..Settings::default()
+    }
+}
+
+/// The answer is a problem of that status, and says so.
+#[track_caller]
+fn check_problem(response: &Response, status: u16) {
+    assert_eq!(response.status, status, "{}", response.text());
+    assert_eq!(response.header("content-type"), Some("application/problem+json"));
+    let problem = response.json();
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string(), "{problem}");
+}
