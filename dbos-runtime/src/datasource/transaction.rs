@@ -1,11 +1,13 @@
 //! A step that is one transaction of the application, given as a closure.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Transaction;
@@ -81,7 +83,11 @@ impl<S, E: DurableError> Ctx<S, E> {
     /// together.
     ///
     /// The body may run several times (after a serialization failure, a deadlock, a lost connection), but only one run
-    /// is committed. An error of the body rolls back and is recorded. The body gets the connection, and must not commit.
+    /// is committed. An error of the body, also a panic, rolls back and is recorded. The body gets the connection, and must not commit.
+    ///
+    /// What the body captures has to be its own (`async move`, clones): a captured reference, even a `&'static str`, makes
+    /// the future of a workflow not `Send` in the eyes of the compiler. Code that wants to borrow uses
+    /// [`begin`](Self::begin).
     ///
     /// On SQLite the transaction is the only writer of the file while the body runs: keep it short, and await nothing
     /// slow in it. On Postgres it holds a connection of the datasource's pool.
@@ -185,77 +191,78 @@ where
         Prepared::Run(plan) => plan,
     };
     let mut wait = FIRST_WAIT;
-    // Whether a commit was sent whose answer did not come.
-    let mut in_doubt = false;
-    loop {
+    // Whether a run may have been committed without this side hearing of it.
+    let mut unsure = false;
+    let failure = loop {
+        if unsure && let Some(row) = plan.committed().await? {
+            return answer(&row, &execution);
+        }
         let mut open = match plan.begin().await {
             Ok(open) => open,
+            Err(error) if transient(&error) => {
+                pause(&execution, &error, &mut wait).await?;
+                continue;
+            }
+            Err(error) => break Error::from(error).into(),
+        };
+        // Built inside the scope, so that code before the body's first await counts as the body too.
+        let running = async { body(&mut open.transaction).await };
+        let running =
+            Scoped::new(execution.serial, Place::Transaction, AssertUnwindSafe(running).catch_unwind());
+        let result = running.await.unwrap_or_else(|panic| {
+            Err(payload::panicked(&*panic, &format!("transaction {:?}", plan.options.name)).into())
+        });
+        let encoded = result.and_then(|value| Ok((payload::encode(&value)?, value)));
+        let (output, value) = match encoded {
+            Ok(encoded) => encoded,
             Err(error) => {
-                again(&execution, &error, &mut wait).await?;
+                open.rollback().await;
+                let Some(cause) = curable(&error) else { break error };
+                pause(&execution, cause, &mut wait).await?;
                 continue;
             }
         };
-        let result = Scoped::new(execution.serial, Place::Transaction, body(&mut open.transaction)).await;
-        let value = match result {
-            Ok(value) => value,
-            Err(error) => {
-                if let Some(cause) = curable(&error) {
-                    open.give_up(cause).await;
-                    again(&execution, cause, &mut wait).await?;
-                    continue;
-                }
-                open.rollback().await;
-                execution.live()?;
-                if in_doubt && let Some(row) = plan.committed().await? {
-                    return answer(&row, &execution);
-                }
-                execution.record(vec![plan.row().with_error(payload::encode_error(&error))]).await?;
-                return Err(error);
-            }
-        };
-        let output = payload::encode(&value)?;
         match plan.finish(open, output).await {
             Ok(Finished::Committed) => return Ok(value),
             Ok(Finished::Recorded(row)) => return answer(&row, &execution),
-            Err(Failed::Sql(error)) => {
-                again(&execution, &error, &mut wait).await?;
-                // The body must not run over its own rows.
-                in_doubt = true;
-                if let Some(row) = plan.committed().await? {
-                    return answer(&row, &execution);
-                }
-            }
             Err(Failed::Runtime(error)) => return Err(error.into()),
+            Err(Failed::Sql(error)) if transient(&error) => {
+                unsure = true;
+                pause(&execution, &error, &mut wait).await?;
+            }
+            Err(Failed::Sql(error)) => break Error::from(error).into(),
+        }
+    };
+    // The body's last run may have failed because an earlier one is there already.
+    if unsure && let Some(row) = plan.committed().await? {
+        return answer(&row, &execution);
+    }
+    execution.live()?;
+    execution.record(vec![plan.row().with_error(payload::encode_error(&failure))]).await?;
+    Err(failure)
+}
+
+/// Asks the datasource until it answers, as far as another try can help.
+pub(super) async fn patiently<T, F>(execution: &Execution, question: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = sqlx::Result<T>>,
+{
+    let mut wait = FIRST_WAIT;
+    loop {
+        match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if transient(&error) => pause(execution, &error, &mut wait).await?,
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Waits before another run, or gives the failure back when another run would not help.
-async fn again(execution: &Execution, error: &sqlx::Error, wait: &mut Duration) -> Result<(), Error> {
-    if !transient(error) {
-        return Err(Error::new(ErrorKind::Transaction, error.to_string()));
-    }
+/// Waits before another run.
+async fn pause(execution: &Execution, error: &sqlx::Error, wait: &mut Duration) -> Result<(), Error> {
     tracing::debug!(workflow.id = %execution.fence.id, retry_wait_ms = wait.as_millis(), %error, "a transaction runs again");
     execution.sleep_until(execution.now().after(*wait)).await?;
     *wait = wait.mul_f64(1.5).min(LONGEST_WAIT);
     Ok(())
-}
-
-/// Puts a question to the datasource until it answers, as far as another try can help.
-async fn until_answered<T, F>(execution: &Execution, question: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut wait = FIRST_WAIT;
-    loop {
-        let error = match question().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable || curable(&error).is_some() => error,
-            done => return done,
-        };
-        tracing::debug!(workflow.id = %execution.fence.id, %error, "a datasource is asked again");
-        execution.sleep_until(execution.now().after(wait)).await?;
-        wait = wait.mul_f64(1.5).min(LONGEST_WAIT);
-    }
 }
 
 /// The driver's error behind the body's, if another run can cure it.
@@ -274,10 +281,8 @@ fn curable<'e, E: std::error::Error + 'static>(error: &'e E) -> Option<&'e sqlx:
 fn transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            matches!(
-                &*code,
-                "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300"
-            ) || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
+            matches!(&*code, "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300")
+                || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
         }),
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
@@ -315,16 +320,6 @@ impl<DB: Backend> Open<DB> {
         self.transaction.commit().await
     }
 
-    /// Rolls back, and does not keep a connection that leads to a database which cannot write.
-    async fn give_up(mut self, cause: &sqlx::Error) {
-        if cause.as_database_error().is_some_and(|error| error.code().as_deref() == Some("25006")) {
-            for end in ["ROLLBACK", "SELECT pg_terminate_backend(pg_backend_pid())"] {
-                let _ = DB::execute(&mut self.transaction, end.to_owned(), Vec::new()).await;
-            }
-        }
-        self.rollback().await;
-    }
-
     pub(super) async fn rollback(self) {
         // A connection that cannot roll back is closed by the pool, which rolls back.
         let _ = self.transaction.rollback().await;
@@ -350,6 +345,8 @@ impl<DB: Backend> Plan<DB> {
     ) -> Result<Prepared<DB>, Error> {
         let recorded = execution.recorded(number);
         if let Some(row) = look(recorded.as_ref(), &execution.fence.id, number, &options.name)? {
+            // The execution that recorded it may have left a witness.
+            execution.witnesses.add(datasource);
             return Ok(Prepared::Recorded(row.clone()));
         }
         execution.live()?;
@@ -358,7 +355,7 @@ impl<DB: Backend> Plan<DB> {
             datasource: datasource.clone(),
             options: options.clone(),
             number,
-            home: until_answered(execution, || datasource.is_home(execution)).await?,
+            home: datasource.is_home(execution).await?,
             started: execution.now(),
         };
         if !plan.home {
@@ -370,22 +367,23 @@ impl<DB: Backend> Plan<DB> {
         Ok(Prepared::Run(plan))
     }
 
-    pub(super) fn row(&self) -> StepRow {
-        StepRow::marker(self.number, self.options.name.clone(), self.started, self.execution.now())
-    }
-
-    /// The step's record, if an earlier try of it was committed.
-    async fn committed(&self) -> Result<Option<StepRow>, Error> {
-        let (execution, id) = (&self.execution, &self.execution.fence.id);
+    /// The step's record, where an earlier run of it was committed after all.
+    pub(super) async fn committed(&self) -> Result<Option<StepRow>, Error> {
+        let (execution, number) = (&self.execution, self.number);
         if self.home {
-            let found = execution.reread(self.number).await?;
-            return Ok(look(found.as_ref(), id, self.number, &self.options.name)?.cloned());
+            let found = execution.reread(number).await?;
+            return Ok(look(found.as_ref(), &execution.fence.id, number, &self.options.name)?.cloned());
         }
-        let find = || witness::find(&self.datasource, &execution.fence, self.number);
-        let Some(witnessed) = until_answered(execution, find).await? else { return Ok(None) };
-        let row = self.row().with_output(witnessed);
+        let found =
+            patiently(execution, || witness::find(&self.datasource, &execution.fence, number)).await?;
+        let Some(output) = found else { return Ok(None) };
+        let row = self.row().with_output(output);
         execution.record(vec![row.clone()]).await?;
         Ok(Some(row))
+    }
+
+    pub(super) fn row(&self) -> StepRow {
+        StepRow::marker(self.number, self.options.name.clone(), self.started, self.execution.now())
     }
 
     pub(super) fn execution(&self) -> &Arc<Execution> {
@@ -407,20 +405,18 @@ impl<DB: Backend> Plan<DB> {
     /// Records and commits, in a task of its own: what has begun to be committed is finished.
     pub(super) async fn finish(&self, open: Open<DB>, output: String) -> Result<Finished, Failed> {
         let row = self.row().with_output(output);
-        let (execution, datasource) = (Arc::clone(&self.execution), self.datasource.clone());
-        let (home, committed) = (self.home, row.clone());
+        let (execution, datasource, home) = (Arc::clone(&self.execution), self.datasource.clone(), self.home);
         let task = self.execution.shared.tasks.workflows.spawn(async move {
             if home {
-                commit_at_home(&execution, &datasource, open, &committed).await
-            } else {
-                witness::commit(&execution, &datasource, open, &committed).await
+                return commit_at_home(&execution, &datasource, open, &row).await;
             }
+            let finished = witness::commit(&execution, &datasource, open, &row).await?;
+            if matches!(finished, Finished::Committed) {
+                execution.record(vec![row]).await.map_err(Failed::Runtime)?;
+            }
+            Ok(finished)
         });
-        let finished = task.await.unwrap_or(Err(Failed::Sql(sqlx::Error::WorkerCrashed)))?;
-        if !self.home && matches!(finished, Finished::Committed) {
-            self.execution.record(vec![row]).await.map_err(Failed::Runtime)?;
-        }
-        Ok(finished)
+        task.await.unwrap_or(Err(Failed::Sql(sqlx::Error::WorkerCrashed)))
     }
 }
 

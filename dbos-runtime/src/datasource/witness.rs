@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
+use super::Datasource;
 use super::backend::{Backend, Bind, Dialect};
 use super::transaction::{Failed, Finished, Open};
-use super::{Datasource, failed, unavailable};
 use crate::engine::Execution;
 use crate::error::Result;
 use crate::failpoint::{self, Boundary, Side};
@@ -31,20 +31,25 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
 
     fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
+            // Asked once only: an outcome does not wait for a database that is away.
+            let home = match self.known(execution) {
+                Some(home) => home,
+                None => self.holds(execution).await?,
+            };
+            if home {
+                return Ok(());
+            }
             let sql = format!(
                 "DELETE FROM {} WHERE workflow_id = $1 AND step_id >= 1",
                 self.table("datasource_outputs")
             );
             let turn = self.turn().await;
             let begin = super::TransactionOptions::named("clean").begin(self.inner.dialect);
-            let mut transaction =
-                DB::begin(self.inner.pool.clone(), begin).await.map_err(|error| unavailable(&error))?;
-            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())])
-                .await
-                .map_err(failed)?;
+            let mut transaction = DB::begin(self.inner.pool.clone(), begin).await?;
+            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())]).await?;
             // A new owner may still need the witnesses. The rows are locked now, so it cannot use them meanwhile.
             execution.still_owner().await?;
-            transaction.commit().await.map_err(failed)?;
+            transaction.commit().await?;
             drop(turn);
             Ok(())
         })
@@ -72,7 +77,10 @@ impl Witnesses {
 }
 
 /// Makes the witness table, if it is not there.
-pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<()> {
+pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::Result<()> {
+    if is_migrated(datasource).await? {
+        return Ok(());
+    }
     let (outputs, versions) =
         (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
     let (begin, schema, now) = match datasource.inner.dialect {
@@ -98,15 +106,20 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> Result<
         "INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"
     ));
     let turn = datasource.turn().await;
-    let mut transaction = DB::begin(datasource.inner.pool.clone(), begin.to_owned())
-        .await
-        .map_err(|error| unavailable(&error))?;
+    let mut transaction = DB::begin(datasource.inner.pool.clone(), begin.to_owned()).await?;
     for statement in statements {
-        DB::execute(&mut transaction, statement, Vec::new()).await.map_err(failed)?;
+        DB::execute(&mut transaction, statement, Vec::new()).await?;
     }
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     drop(turn);
     Ok(())
+}
+
+/// Looked at first, because a role that may not create tables may not even try.
+async fn is_migrated<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::Result<bool> {
+    let mut connection = datasource.inner.pool.acquire().await?;
+    Ok(datasource.has(&mut connection, "datasource_outputs").await?
+        && datasource.has(&mut connection, "dbos_datasource_migrations").await?)
 }
 
 /// The result of a step that was committed here, if it was.
@@ -114,17 +127,14 @@ pub(super) async fn find<DB: Backend>(
     datasource: &Datasource<DB>,
     fence: &Fence,
     number: i32,
-) -> Result<Option<String>> {
+) -> sqlx::Result<Option<String>> {
     let sql = format!(
         "SELECT output FROM {} WHERE workflow_id = $1 AND step_id = $2",
         datasource.table("datasource_outputs")
     );
-    let mut connection = datasource.inner.pool.acquire().await.map_err(|error| unavailable(&error))?;
-    let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await;
-    Ok(row
-        .map_err(failed)?
-        .and_then(|row| row.into_iter().next())
-        .map(|output| output.unwrap_or_else(|| "null".to_owned())))
+    let mut connection = datasource.inner.pool.acquire().await?;
+    let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await?;
+    Ok(row.and_then(|row| row.into_iter().next()).map(|output| output.unwrap_or_else(|| "null".to_owned())))
 }
 
 /// The application's rows and the witness in one commit.
@@ -153,7 +163,7 @@ pub(super) async fn commit<DB: Backend>(
     execution.still_owner().await.map_err(Failed::Runtime)?;
     if inserted == 0 {
         open.rollback().await;
-        let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Runtime)?;
+        let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Sql)?;
         let recorded = StepRow { output: found, ..row.clone() };
         execution.record(vec![recorded.clone()]).await.map_err(Failed::Runtime)?;
         return Ok(Finished::Recorded(recorded));

@@ -31,9 +31,10 @@ async fn create_order(ctx: &Ctx) -> Result<i64> {
 }
 
 async fn reserve_inventory(ctx: &Ctx) -> Result<bool> {
-    let one_statement =
-        TransactionOptions::named("reserve_inventory").isolation(IsolationLevel::ReadCommitted);
-    ctx.transaction(&ctx.state().db, one_statement, async |tx| Ok(inventory::reserve(tx).await?)).await
+    // All customers want this one row. The statement is right at any level, and at this one they queue for the row
+    // instead of trying again and again.
+    let queueing = TransactionOptions::named("reserve_inventory").isolation(IsolationLevel::ReadCommitted);
+    ctx.transaction(&ctx.state().db, queueing, async |tx| Ok(inventory::reserve(tx).await?)).await
 }
 
 async fn wait_for_payment(ctx: &Ctx) -> Result<bool> {

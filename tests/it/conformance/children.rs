@@ -290,7 +290,7 @@ on_each_backend! {
     async fn a_record_of_another_kind_at_a_childs_place_is_refused(fresh: Fresh) {
         for (act, plant, step) in [
             ("start", "UPDATE operation_outputs SET child_workflow_id = NULL, output = '1' WHERE function_id = 1", 1),
-            ("run", "UPDATE operation_outputs SET child_workflow_id = 'other' WHERE function_id = 2", 2),
+            ("twice", "UPDATE operation_outputs SET child_workflow_id = 'other' WHERE function_id = 4", 4),
             ("from a step", "UPDATE operation_outputs SET child_workflow_id = 'c', output = NULL WHERE function_id = 1", 1),
         ] {
             for table in ["workflow_status", "workflow_input", "workflow_output", "operation_outputs", "notifications"] {

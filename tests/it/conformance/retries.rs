@@ -132,22 +132,25 @@ on_each_backend! {
 
     // 105, 106
     async fn an_error_that_is_not_worth_another_try_is_recorded_as_it_is(fresh: Fresh) {
+        let log = Log::default();
+        let result = run(&fresh, &log, |ctx| async move {
+            for refused_at in 0..3 {
+                let (log, name) = (ctx.state(), &format!("refused at {refused_at}"));
+                let failed = ctx.step_with(name, |step| async move {
+                    log.add(name);
+                    Err::<u32, _>(sold_out(step.attempt()))
+                });
+                let failed = failed.retry(soon(3)).retry_if(move |failure| *failure != sold_out(refused_at)).await;
+                assert_eq!(failed.unwrap_err(), sold_out(refused_at), "not wrapped");
+            }
+            Ok(7)
+        });
+        assert_eq!(result.await.unwrap(), 7);
         for (refused_at, attempts) in [(0, 1), (1, 2), (2, 3)] {
-            let log = Log::default();
-            fresh.execute("DELETE FROM workflow_status").await;
-            fresh.execute("DELETE FROM operation_outputs").await;
-            fresh.execute("DELETE FROM notifications").await;
-            fresh.execute("DELETE FROM workflow_input").await;
-            let result = run(&fresh, &log, move |ctx| async move {
-                let log = ctx.state();
-                ctx.step_with("try", |step| async move { log.add("attempt"); Err(sold_out(step.attempt())) })
-                    .retry(soon(3))
-                    .retry_if(move |failure| *failure != sold_out(refused_at))
-                    .await
-            });
-            assert_eq!(result.await.unwrap_err(), sold_out(refused_at), "not wrapped");
-            assert_eq!(log.count("attempt"), attempts);
+            assert_eq!(log.count(&format!("refused at {refused_at}")), attempts);
         }
+        let stored = "SELECT count(*) FROM operation_outputs WHERE error LIKE '%{\"SoldOut\":{\"left\":%'";
+        assert_eq!(fresh.scalar(stored).await, 3);
     }
 
     async fn a_panic_is_a_failed_attempt(fresh: Fresh) {

@@ -53,10 +53,10 @@ on_each_backend! {
     async fn a_send_to_nobody_is_refused_and_does_not_spoil_its_neighbours(fresh: Fresh) {
         let dbos = launch(&fresh, done).await;
         result_of(&start(&dbos, "w").await).await.unwrap();
-        let to = |n: usize| if n % 3 == 0 { id("nobody") } else { id("w") };
+        let to = |n: usize| if n.is_multiple_of(3) { id("nobody") } else { id("w") };
         let sent = join_all((0..30).map(|n| dbos.send(&to(n), &n).into_future())).await;
         for (n, result) in sent.into_iter().enumerate() {
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 let error = result.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::NonExistentWorkflow);
                 assert_eq!(error.workflow_id(), Some(&id("nobody")));

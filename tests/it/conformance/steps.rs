@@ -77,6 +77,28 @@ on_each_backend! {
         stop(dbos).await;
     }
 
+    // 145
+    async fn many_workflows_at_once_keep_their_own_steps(fresh: Fresh) {
+        let log = Log::default();
+        let dbos = builder(&fresh, &log).register(sums).launch().await.unwrap();
+        let mut running = JoinSet::new();
+        for n in 0..40 {
+            let start = dbos.start(sums, n % 8).id(format!("w{n}"));
+            running.spawn(async move { assert_eq!(start.await.unwrap().result().await.unwrap(), (0..n % 8).sum::<u32>()) });
+        }
+        running.join_all().await;
+        let rows = fresh.rows("SELECT workflow_uuid, count(*) AS steps, min(function_id) AS low, max(function_id) AS high \
+            FROM operation_outputs GROUP BY workflow_uuid").await;
+        assert_eq!(rows.len(), 35, "five have no step");
+        for row in rows {
+            let n: i64 = row["workflow_uuid"].as_str().unwrap()[1..].parse().unwrap();
+            let found = [&row["steps"], &row["low"], &row["high"]].map(|number| number.as_i64().unwrap());
+            assert_eq!(found, [n % 8, 1, n % 8], "w{n}");
+        }
+        assert_eq!(log.count("add"), 5 * 28);
+        stop(dbos).await;
+    }
+
     // 101, 104
     async fn an_error_is_recorded_unwrapped_and_comes_back_typed(fresh: Fresh) {
         let log = Log::default();

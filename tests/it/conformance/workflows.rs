@@ -2,43 +2,28 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dbos_runtime::{
-    Ctx as RuntimeCtx, Dbos, Error, ErrorKind, WorkflowId, WorkflowRef, WorkflowStatus, workflow,
-};
-use harness::{Fresh, on_each_backend, until};
+use dbos_runtime::{Ctx as RuntimeCtx, Dbos, Error, ErrorKind, WorkflowId, WorkflowRef, workflow};
+use harness::{Fresh, on_each_backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
-use super::support::{Failure, Log, builder, done, row, stop, text};
+use super::support::{Failure, Log, builder, row, stop, text};
 
 type Ctx = RuntimeCtx<Log, Failure>;
 
 #[workflow]
-async fn double(ctx: Ctx, n: u32) -> Result<u32, Failure> {
+pub(super) async fn double(ctx: Ctx, n: u32) -> Result<u32, Failure> {
     ctx.state().add("double");
     Ok(n * 2)
 }
 
-#[workflow]
-async fn fail(ctx: Ctx, left: u32) -> Result<u32, Failure> {
-    ctx.state().add("fail");
-    Err(Failure::SoldOut { left })
-}
-
 /// Ends with the number that it is sent.
 #[workflow]
-async fn wait(ctx: Ctx, _input: u32) -> Result<u32, Failure> {
+pub(super) async fn wait(ctx: Ctx, _input: u32) -> Result<u32, Failure> {
     ctx.state().add("wait");
     Ok(ctx.recv::<u32>("go").await?.unwrap_or_default())
-}
-
-#[workflow]
-async fn panics(ctx: Ctx) -> Result<(), Failure> {
-    ctx.state().add("panics");
-    panic!("out of paper");
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -53,8 +38,14 @@ async fn buy(_ctx: Ctx, cart: Cart) -> Result<String, Failure> {
 }
 
 async fn launch_as(executor: &str, fresh: &Fresh, log: &Log) -> Dbos {
-    let builder = builder(fresh, log).executor_id(executor).register(double).register(fail).register(wait);
-    builder.register(panics).register(buy).launch().await.unwrap()
+    builder(fresh, log)
+        .executor_id(executor)
+        .register(double)
+        .register(wait)
+        .register(buy)
+        .launch()
+        .await
+        .unwrap()
 }
 
 async fn launch(fresh: &Fresh) -> (Dbos, Log) {
@@ -62,7 +53,7 @@ async fn launch(fresh: &Fresh) -> (Dbos, Log) {
     (launch_as("one", fresh, &log).await, log)
 }
 
-async fn send_go(dbos: &Dbos, id: &str, value: u32) {
+pub(super) async fn send_go(dbos: &Dbos, id: &str, value: u32) {
     assert!(dbos.send(&id.parse().unwrap(), &value).topic("go").await.unwrap());
 }
 
@@ -121,6 +112,20 @@ on_each_backend! {
         for process in processes {
             stop(process).await;
         }
+    }
+
+    // §2.3: only its queue hands it out
+    async fn a_start_does_not_take_over_a_workflow_that_is_queued(fresh: Fresh) {
+        let (dbos, log) = launch(&fresh).await;
+        fresh.execute("INSERT INTO workflow_status (workflow_uuid, status, name, queue_name, serialization, inputs) \
+            VALUES ('w', 'ENQUEUED', 'wait', 'elsewhere', 'portable_json', '{\"positionalArgs\":[3]}')").await;
+        let handle = dbos.start(wait, 3).id("w").same_input().await.unwrap();
+        assert!(!handle.created());
+        assert_eq!(handle.stored_input(), Some(r#"{"positionalArgs":[3]}"#), "from the legacy column");
+        assert_eq!(handle.try_result().await.unwrap(), None);
+        assert_eq!(text(&fresh, "workflow_status", "w", "status").await, "ENQUEUED");
+        assert!(log.entries().is_empty());
+        stop(dbos).await;
     }
 
     // 43, B38, K11
@@ -226,39 +231,6 @@ on_each_backend! {
         stop(dbos).await;
     }
 
-    // 33, 34
-    async fn an_error_is_stored_and_comes_back_as_its_type(fresh: Fresh) {
-        let (dbos, log) = launch(&fresh).await;
-        let failure = Failure::SoldOut { left: 2 };
-        assert_eq!(dbos.start(fail, 2).id("w").await.unwrap().result().await.unwrap_err(), failure);
-        let again = dbos.start(fail, 2).id("w").await.unwrap();
-        assert!(!again.created());
-        assert_eq!(again.result().await.unwrap_err(), failure);
-        assert_eq!(again.try_result().await.unwrap_err(), failure);
-        assert_eq!(log.count("fail"), 1);
-        assert_eq!(text(&fresh, "workflow_status", "w", "status").await, "ERROR");
-        let stored = r#"{"name":"Failure","message":"only 2 left","code":null,"data":{"SoldOut":{"left":2}}}"#;
-        assert_eq!(row(&fresh, "workflow_output", "w", "output, error").await, json!({"output": null, "error": stored}));
-
-        let untyped = dbos.retrieve::<u32, Error>("w").await.unwrap().result().await.unwrap_err();
-        assert_eq!((untyped.kind(), untyped.name()), (ErrorKind::Foreign, "Failure"));
-        assert_eq!((untyped.to_string().as_str(), untyped.data()), ("only 2 left", &json!({"SoldOut": {"left": 2}})));
-        stop(dbos).await;
-    }
-
-    async fn a_panic_is_the_workflows_error_and_its_neighbours_go_on(fresh: Fresh) {
-        let (dbos, log) = launch(&fresh).await;
-        let neighbour = dbos.start(wait, 1).id("n").await.unwrap();
-        let error = dbos.start(panics, ()).id("w").await.unwrap().result().await.unwrap_err().runtime();
-        assert_eq!(error.kind(), ErrorKind::Panicked);
-        assert!(error.to_string().contains("out of paper"), "{error}");
-        assert_eq!(text(&fresh, "workflow_status", "w", "status").await, "ERROR");
-        send_go(&dbos, "n", 7).await;
-        assert_eq!(neighbour.result().await.unwrap(), 7);
-        assert_eq!((log.count("panics"), log.count("wait")), (1, 1));
-        stop(dbos).await;
-    }
-
     // 44, B37, B40
     async fn a_start_that_breaks_a_rule_is_refused_and_stores_nothing(fresh: Fresh) {
         let (dbos, log) = launch(&fresh).await;
@@ -292,52 +264,6 @@ on_each_backend! {
         assert_eq!(launched.unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
 
-    // 36
-    async fn a_handle_tells_where_its_workflow_stands(fresh: Fresh) {
-        let (dbos, _log) = launch(&fresh).await;
-        let handle = dbos.start(wait, 1).id("w").await.unwrap();
-        let info = handle.status().await.unwrap();
-        assert_eq!((info.status, info.completed_at), (Some(WorkflowStatus::Pending), None));
-        assert_eq!((info.id.as_str(), info.name.as_deref()), ("w", Some("wait")));
-        assert_eq!((info.executor_id.as_deref(), info.application_version.as_deref()), (Some("one"), Some("v1")));
-        assert_eq!((info.recovery_attempts, info.queue_name, info.parent_workflow_id), (1, None, None));
-        assert_eq!(handle.try_result().await.unwrap(), None);
-
-        send_go(&dbos, "w", 7).await;
-        assert_eq!(handle.result().await.unwrap(), 7);
-        assert_eq!(handle.try_result().await.unwrap(), Some(7));
-        let info = dbos.info("w").await.unwrap();
-        assert_eq!(info.status, Some(WorkflowStatus::Success));
-        assert_eq!(info.completed_at, Some(info.updated_at));
-
-        for missing in [dbos.info("none").await.map(drop), dbos.retrieve::<u32, Error>("none").await.map(drop)] {
-            let error = missing.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::NonExistentWorkflow);
-            assert_eq!(error.workflow_id().map(WorkflowId::as_str), Some("none"));
-        }
-        stop(dbos).await;
-    }
-
-    async fn a_result_is_awaited_in_another_process(fresh: Fresh) {
-        let (dbos, log) = launch(&fresh).await;
-        let other = launch_as("two", &fresh, &log).await;
-        dbos.start(wait, 1).id("w").await.unwrap();
-        let there = other.retrieve::<u32, Failure>("w").await.unwrap();
-        assert!(!there.created());
-        let mut waiting = JoinSet::new();
-        waiting.spawn(async move { there.result().await });
-        done(&log, "wait", 1).await;
-        send_go(&other, "w", 7).await;
-        assert_eq!(waiting.join_next().await.unwrap().unwrap().unwrap(), 7);
-
-        dbos.start(fail, 2).id("f").await.unwrap();
-        let there = other.retrieve::<u32, Failure>("f").await.unwrap();
-        assert_eq!(there.result().await.unwrap_err(), Failure::SoldOut { left: 2 });
-        assert_eq!(log.entries(), ["wait", "fail"], "the other process ran nothing");
-        stop(other).await;
-        stop(dbos).await;
-    }
-
     async fn ids_that_are_not_given_are_made_and_distinct(fresh: Fresh) {
         let (dbos, _log) = launch(&fresh).await;
         let mut ids = BTreeSet::new();
@@ -367,39 +293,6 @@ on_each_backend! {
         assert_eq!(info.authenticated_user.as_deref(), Some("ada"));
         assert_eq!(info.authenticated_roles, ["admin", "ops"]);
         assert_eq!(info.attributes, Value::Object(attributes));
-        stop(dbos).await;
-    }
-
-    // 38, 64
-    async fn dropping_a_handle_or_a_waiter_stops_nothing(fresh: Fresh) {
-        let (dbos, _log) = launch(&fresh).await;
-        let handle = dbos.start(wait, 1).id("w").await.unwrap();
-        let left = harness::drops::drop_after(handle.result(), 1).await;
-        assert!(left.is_none(), "it was still waiting");
-        drop(handle);
-        let other = dbos.retrieve::<u32, Failure>("w").await.unwrap();
-        send_go(&dbos, "w", 7).await;
-        assert_eq!(other.result().await.unwrap(), 7);
-        stop(dbos).await;
-    }
-
-    // 51, 52
-    async fn a_shutdown_leaves_unfinished_work_to_the_next_process(fresh: Fresh) {
-        let (dbos, log) = launch(&fresh).await;
-        let handle = dbos.start(wait, 1).id("w").await.unwrap();
-        done(&log, "wait", 1).await;
-        dbos.shutdown(Duration::ZERO).await;
-        assert_eq!(handle.result().await.unwrap_err().runtime().kind(), ErrorKind::ShuttingDown);
-        assert_eq!(dbos.start(double, 1).await.unwrap_err().kind(), ErrorKind::ShuttingDown);
-        assert_eq!(text(&fresh, "workflow_status", "w", "status").await, "PENDING");
-
-        let dbos = launch_as("one", &fresh, &log).await;
-        send_go(&dbos, "w", 7).await;
-        let handle = dbos.retrieve::<u32, Failure>("w").await.unwrap();
-        assert_eq!(handle.result().await.unwrap(), 7);
-        until("the outcome is there", async || fresh.scalar("SELECT count(*) FROM workflow_output").await == 1).await;
-        assert_eq!(fresh.scalar("SELECT recovery_attempts FROM workflow_status").await, 2);
-        assert_eq!(log.entries(), ["wait", "wait"]);
         stop(dbos).await;
     }
 }

@@ -189,27 +189,47 @@ impl Work<'_> {
                     .bind(identity.application.clone())
             })
             .await?;
-        if usize::try_from(inserted) != Ok(starts.len()) {
-            for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
-                if let (Write::Start(new), None) = (write, &receipt) {
-                    let found = verify::existing(self.connection, new.id.as_str()).await?;
-                    *receipt =
-                        Some(receipts::of_start(new, found)).filter(|receipt| *receipt != Receipt::Done);
-                }
-            }
-            starts = open_starts(batch, receipts);
+        let all_new = usize::try_from(inserted) == Ok(starts.len());
+        if !all_new {
+            starts = self.created(&starts).await?;
         }
         self.values
             .execute(self.connection, INPUT, 2, &starts, |query, new| {
                 query.bind(new.id.as_str()).bind(&new.input)
             })
             .await?;
+        if !all_new {
+            self.find_existing(batch, receipts).await?;
+        }
         let links: Vec<(&Fence, &StepRow)> = starts
             .iter()
             .filter_map(|new| new.parent.as_ref())
             .map(|parent| (&parent.fence, &parent.step))
             .collect();
         self.steps(&links).await?;
+        Ok(())
+    }
+
+    /// Which of these starts have made their row, just now or in an earlier try.
+    async fn created<'a>(&mut self, starts: &[&'a NewWorkflow]) -> Result<Vec<&'a NewWorkflow>> {
+        let mut created = Vec::new();
+        for new in starts {
+            let found = verify::existing(self.connection, new.id.as_str()).await?;
+            if receipts::of_start(new, found) == Receipt::Done {
+                created.push(*new);
+            }
+        }
+        Ok(created)
+    }
+
+    /// What stands in the place of the other starts; their inputs too, which may have come with this very batch.
+    async fn find_existing(&mut self, batch: &[Write], receipts: &mut [Option<Receipt>]) -> Result<()> {
+        for (write, receipt) in batch.iter().zip(receipts) {
+            if let (Write::Start(new), None) = (write, &receipt) {
+                let found = verify::existing(self.connection, new.id.as_str()).await?;
+                *receipt = Some(receipts::of_start(new, found)).filter(|receipt| *receipt != Receipt::Done);
+            }
+        }
         Ok(())
     }
 
