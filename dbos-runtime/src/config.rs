@@ -52,6 +52,8 @@ impl Config {
         if self.lanes == 0 || self.lanes > 16 {
             return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
         }
+        limits::duration("the patience", self.patience)?;
+        limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
         }
@@ -96,6 +98,11 @@ fn default_url(name: &str) -> String {
 fn schema(name: &str) -> Result<()> {
     if name.len() > 63 {
         return Err(Error::invalid(format!("schema name {name:?} is longer than 63 bytes")));
+    }
+    if name.contains("$body$") {
+        return Err(Error::invalid(
+            "schema name must not contain $body$, which delimits the bodies of functions",
+        ));
     }
     limits::text("schema name", name)
 }

@@ -7,8 +7,13 @@
     reason = "a test may fail in the shortest way there is"
 )]
 
+mod bad_input;
+mod budgets;
 mod conformance;
 mod crash;
+mod drops;
+mod faults;
+mod http_layer;
 mod schema_parity;
 mod tidy;
 mod widget_store;

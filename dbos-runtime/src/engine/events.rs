@@ -163,9 +163,13 @@ async fn get(
     Ok(found)
 }
 
-/// All events of a workflow. A value in a foreign format is given as its text.
+/// All events of a workflow.
 pub(crate) async fn all(shared: &Shared, from: &WorkflowId) -> Result<BTreeMap<String, Value>, Error> {
-    let events = wait::patiently(shared, || shared.store.events(from.as_str())).await?;
+    Ok(values(wait::patiently(shared, || shared.store.events(from.as_str())).await?))
+}
+
+/// Stored events as values. One in a foreign format is given as its text.
+pub(crate) fn values(events: Vec<(String, Stored)>) -> BTreeMap<String, Value> {
     let value = |stored: Stored| serde_json::from_str(&stored.value).unwrap_or(Value::String(stored.value));
-    Ok(events.into_iter().map(|(key, stored)| (key, value(stored))).collect())
+    events.into_iter().map(|(key, stored)| (key, value(stored))).collect()
 }

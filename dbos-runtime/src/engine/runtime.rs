@@ -210,7 +210,9 @@ impl Dbos {
         let now = wait::briefly(shared, || shared.store.event(from.as_str(), key)).await?;
         let found = match now {
             None if !timeout.is_zero() => {
-                wait::event(shared, from, key, shared.clock.now().after(timeout)).await?
+                let waiting = wait::event(shared, from, key, shared.clock.now().after(timeout));
+                let most = timeout.saturating_add(shared.config.patience);
+                tokio::time::timeout(most, waiting).await.unwrap_or_else(|_| Err(wait::unavailable()))?
             }
             now => now,
         };
@@ -225,7 +227,9 @@ impl Dbos {
     ///
     /// [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn get_all_events(&self, from: &WorkflowId) -> Result<BTreeMap<String, Value>> {
-        events::all(&self.shared, from).await
+        let shared = &self.shared;
+        let events = wait::briefly(shared, || shared.store.events(from.as_str())).await?;
+        Ok(events::values(events))
     }
 
     /// Cancels a workflow that has not ended with an outcome. It stops at its next durable call; a step that is running
@@ -349,14 +353,14 @@ impl IntoFuture for SendMessage {
         Box::pin(async move {
             let message =
                 signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
-            let destination = message.destination.clone();
+            let (destination, keyed) = (message.destination.clone(), self.key.is_some());
             let patience = self.shared.config.patience;
-            match self.shared.journal.write_within(Write::Send(vec![message]), patience).await {
-                Some(Receipt::Sent(new)) => Ok(new > 0),
+            let sending = self.shared.journal.write_within(Write::Send(vec![message]), patience);
+            match tokio::time::timeout(patience, sending).await.unwrap_or(Some(Receipt::Expired)) {
+                // Without a key nobody else has its identity: if it was there already, an answer was lost.
+                Some(Receipt::Sent(new)) => Ok(new > 0 || !keyed),
                 Some(Receipt::NoDestination) => Err(signals::missing(&destination)),
-                Some(Receipt::Expired) => {
-                    Err(Error::new(ErrorKind::Unavailable, "the database cannot be reached"))
-                }
+                Some(Receipt::Expired) => Err(wait::unavailable()),
                 Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
                 Some(other) => {
                     Err(Error::new(ErrorKind::Database, format!("unexpected answer to a send: {other:?}")))

@@ -12,6 +12,7 @@ use super::handle::WorkflowHandle;
 use super::insert::{Request, insert};
 use super::registry::Target;
 use super::shared::Shared;
+use super::wait;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
@@ -73,7 +74,7 @@ impl<T, E> Start<T, E> {
     pub fn attributes(self, attributes: &Map<String, Value>) -> Self {
         self.change(|request| {
             let text = payload::encode(attributes)?;
-            if text.contains("\\u0000") {
+            if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
                 return Err(Error::invalid("attributes must not contain NUL"));
             }
             request.attributes = Some(text);
@@ -116,7 +117,10 @@ where
         Box::pin(async move {
             let request = request?;
             let (id, input) = (request.id.clone(), same_input.then(|| request.input.clone()));
-            let started = insert(&shared, request).await?;
+            let patience = shared.config.patience;
+            // What was sent may have been committed all the same: then it runs, though this caller has left.
+            let started = tokio::time::timeout(patience, insert(&shared, request));
+            let started = started.await.unwrap_or_else(|_| Err(wait::unavailable()))?;
             if let (Some(ours), Some(theirs)) = (input, started.attached())
                 && !same(&ours, theirs)
             {
@@ -125,6 +129,16 @@ where
             }
             Ok(started.handle(&shared, id))
         })
+    }
+}
+
+/// Whether a text in the value has a NUL, which Postgres does not store in `jsonb`.
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -46,7 +46,7 @@ where
 {
     match tokio::time::timeout(shared.config.patience, patiently(shared, question)).await {
         Ok(answer) => answer,
-        Err(_) => Err(Error::new(ErrorKind::Unavailable, "the database does not answer")),
+        Err(_) => Err(unavailable()),
     }
 }
 
@@ -97,6 +97,10 @@ pub(crate) async fn ending(shared: &Shared, id: &WorkflowId) -> Result<Ending> {
             () = shared.tasks.stopped.cancelled() => return Err(shutting_down()),
         }
     }
+}
+
+pub(crate) fn unavailable() -> Error {
+    Error::new(ErrorKind::Unavailable, "the database does not answer")
 }
 
 pub(crate) fn shutting_down() -> Error {

@@ -188,6 +188,8 @@ impl<L: Lane> Worker<L> {
     /// Commits the batch, one by one if the database refuses it as a whole. `None` when told to stop.
     async fn commit(&mut self, mut batch: Batch) -> Option<()> {
         self.connected(&mut batch).await?;
+        // They may have stood behind a batch that was tried for long.
+        batch.expire();
         if batch.writes.is_empty() {
             return Some(());
         }

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
@@ -118,17 +119,32 @@ impl Postgres {
         &self,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(classify)?;
-        let error = match tokio::time::timeout(DEADLINE, question(&mut connection)).await {
-            Ok(Ok(answer)) => return Ok(answer),
+        let mut asked = Asked(Some(self.pool.acquire().await.map_err(classify)?));
+        let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
+        let error = match tokio::time::timeout(DEADLINE, question(connection)).await {
+            Ok(Ok(answer)) => {
+                asked.0 = None;
+                return Ok(answer);
+            }
             Ok(Err(error)) => classify(error),
             Err(_) => StoreError::Deadline(DEADLINE),
         };
         if error.breaks_connection() {
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            drop(connection.detach());
+        } else {
+            asked.0 = None;
         }
         Err(error)
+    }
+}
+
+/// A connection on which an answer is due. Dropped with it, it is closed: the pool would wait for the answer, perhaps
+/// for ever, before it used the connection again.
+struct Asked(Option<PoolConnection<sqlx::Postgres>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
     }
 }
 
