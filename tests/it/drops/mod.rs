@@ -9,7 +9,6 @@ use std::time::Duration;
 use dbos_runtime::{Begun, Ctx as RuntimeCtx, Datasource, Dbos, Error, WorkflowId, workflow};
 use harness::drops::drop_after;
 use harness::{Backend, Fresh, on_each_backend};
-use serde_json::json;
 use sqlx::{Any, Connection as _, SqliteConnection};
 
 type Ctx = RuntimeCtx<Datasource<Any>, Error>;
