@@ -100,7 +100,9 @@ fn schema(name: &str) -> Result<()> {
         return Err(Error::invalid(format!("schema name {name:?} is longer than 63 bytes")));
     }
     if name.contains("$body$") {
-        return Err(Error::invalid("schema name must not contain $body$, which delimits the bodies of functions"));
+        return Err(Error::invalid(
+            "schema name must not contain $body$, which delimits the bodies of functions",
+        ));
     }
     limits::text("schema name", name)
 }
