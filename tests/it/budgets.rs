@@ -27,12 +27,7 @@ impl Meter {
     /// What was sent since the last call, hints to other processes left out.
     fn take(&self) -> Vec<String> {
         let messages = self.proxy.take_messages();
-        messages
-            .work()
-            .into_iter()
-            .filter(|sql| !sql.contains("pg_notify"))
-            .map(ToOwned::to_owned)
-            .collect()
+        messages.work().into_iter().filter(|sql| !sql.contains("pg_notify")).map(ToOwned::to_owned).collect()
     }
 
     fn seen(&self, part: &str) -> usize {
@@ -50,14 +45,7 @@ async fn meter() -> (Fresh, Arc<Meter>) {
     fresh.execute("CREATE TABLE public.orders (n BIGINT)").await;
     let proxy = Proxy::before(fresh.url()).await;
     let db = Datasource::connect(&proxy.url(fresh.url())).await.unwrap();
-    (
-        fresh,
-        Arc::new(Meter {
-            proxy,
-            db,
-            gate: Semaphore::new(0),
-        }),
-    )
+    (fresh, Arc::new(Meter { proxy, db, gate: Semaphore::new(0) }))
 }
 
 /// One lane, so that whatever is sent is sent in one order, and no polling.
@@ -92,22 +80,14 @@ async fn gated(ctx: Ctx, _: ()) -> Result<(), Error> {
 /// Waits for a word, and passes it on as an event.
 #[workflow]
 async fn parked(ctx: Ctx, _: ()) -> Result<String, Error> {
-    let word = ctx
-        .recv::<String>("word")
-        .timeout(NO_POLL)
-        .await?
-        .unwrap_or_default();
+    let word = ctx.recv::<String>("word").timeout(NO_POLL).await?.unwrap_or_default();
     ctx.set_event("word", &word).await?;
     Ok(word)
 }
 
 #[workflow]
 async fn reader(ctx: Ctx, from: WorkflowId) -> Result<String, Error> {
-    Ok(ctx
-        .get_event(&from, "word")
-        .timeout(NO_POLL)
-        .await?
-        .unwrap_or_default())
+    Ok(ctx.get_event(&from, "word").timeout(NO_POLL).await?.unwrap_or_default())
 }
 
 #[workflow]
@@ -147,12 +127,7 @@ async fn measured(ctx: Ctx, inbox: WorkflowId) -> Result<Costs, Error> {
     meter.gate.add_permits(1);
     child.result().await?;
     spent("result of a child, with the child's own outcome", 2);
-    assert_eq!(
-        ctx.get_event::<u32>(ctx.workflow_id(), "key")
-            .timeout(Duration::ZERO)
-            .await?,
-        Some(1)
-    );
+    assert_eq!(ctx.get_event::<u32>(ctx.workflow_id(), "key").timeout(Duration::ZERO).await?, Some(1));
     // Two looks and the record.
     spent("get_event of an event that is there", 3);
     ctx.transaction(&meter.db, "first", insert).await?;
@@ -171,11 +146,7 @@ async fn verbs_of_a_workflow_cost_what_they_must() {
     harness::until("the inbox waits", async || meter.seen("'DBOS.recv'") == 1).await;
     meter.take();
 
-    let handle = dbos
-        .start(measured, inbox.id().clone())
-        .id("measured")
-        .await
-        .unwrap();
+    let handle = dbos.start(measured, inbox.id().clone()).id("measured").await.unwrap();
     let costs = handle.result().await.unwrap();
     assert_eq!(costs.len(), 13);
     for (verb, most, sent) in costs {
@@ -209,12 +180,7 @@ async fn calls_from_outside_cost_one_statement() {
     check("status");
     assert_eq!(handle.try_result().await.unwrap(), None);
     check("try_result");
-    assert_eq!(
-        dbos.get_event::<u32>(handle.id(), "none", Duration::ZERO)
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(dbos.get_event::<u32>(handle.id(), "none", Duration::ZERO).await.unwrap(), None);
     check("get_event");
     dbos.get_all_events(handle.id()).await.unwrap();
     check("get_all_events");
@@ -238,13 +204,7 @@ async fn waiting_in_the_same_process_sends_nothing() {
     let mut waiting = JoinSet::new();
     let event = dbos.clone();
     let from = child.clone();
-    waiting.spawn(async move {
-        event
-            .get_event::<String>(&from, "word", NO_POLL)
-            .await
-            .unwrap()
-            .unwrap()
-    });
+    waiting.spawn(async move { event.get_event::<String>(&from, "word", NO_POLL).await.unwrap().unwrap() });
     waiting.spawn(async move { beside.result().await.unwrap() });
     waiting.spawn(async move { above.result().await.unwrap() });
     // The child's look for its message; two looks for the event inside of a workflow, and two outside.
@@ -257,9 +217,7 @@ async fn waiting_in_the_same_process_sends_nothing() {
 
     // Nobody polls, so these were woken.
     dbos.send(&child, "go").topic("word").await.unwrap();
-    let woken = tokio::time::timeout(NO_POLL / 10, waiting.join_all())
-        .await
-        .unwrap();
+    let woken = tokio::time::timeout(NO_POLL / 10, waiting.join_all()).await.unwrap();
     assert_eq!(woken, ["go"; 3]);
     dbos.shutdown(Duration::ZERO).await;
 }
@@ -270,28 +228,17 @@ async fn fifty_recovered_workflows_are_claimed_by_one_statement() {
     let first = launch(&fresh, &meter).await;
     join_all((0..50).map(|n| first.start(gated, ()).id(format!("w{n}")).into_future())).await;
     first.shutdown(Duration::ZERO).await;
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE status = 'PENDING'")
-            .await,
-        50
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'PENDING'").await, 50);
 
     meter.take();
     let second = builder(&fresh, &meter).launch().await.unwrap();
     harness::until("all run", async || {
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE recovery_attempts = 2")
-            .await
-            == 50
+        fresh.scalar("SELECT count(*) FROM workflow_status WHERE recovery_attempts = 2").await == 50
     })
     .await;
     meter.gate.add_permits(50);
     harness::until("all have ended", async || {
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'")
-            .await
-            == 51
+        fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'").await == 51
     })
     .await;
     assert_eq!(meter.seen("SKIP LOCKED"), 1);
@@ -308,23 +255,12 @@ async fn concurrent_writes_share_their_commits() {
     let dbos = launch(&fresh, &meter).await;
     let handles = join_all((0..CALLERS).map(|_| dbos.start(gated, ()).into_future())).await;
     let starts = meter.take().len();
-    assert!(
-        (1..CALLERS / 4).contains(&starts),
-        "{starts} statements for {CALLERS} starts"
-    );
+    assert!((1..CALLERS / 4).contains(&starts), "{starts} statements for {CALLERS} starts");
     meter.gate.add_permits(CALLERS);
     join_all(handles.iter().map(|handle| handle.as_ref().unwrap().result())).await;
     let outcomes = meter.take().len();
-    assert!(
-        (1..CALLERS / 4).contains(&outcomes),
-        "{outcomes} statements for {CALLERS} outcomes"
-    );
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'")
-            .await,
-        65
-    );
+    assert!((1..CALLERS / 4).contains(&outcomes), "{outcomes} statements for {CALLERS} outcomes");
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'").await, 65);
     dbos.shutdown(Duration::ZERO).await;
 }
 
@@ -332,20 +268,12 @@ async fn concurrent_writes_share_their_commits() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_process_sends_one_statement_a_second() {
     let (fresh, meter) = meter().await;
-    let dbos = builder(&fresh, &meter)
-        .polling_interval(Duration::from_secs(1))
-        .launch()
-        .await
-        .unwrap();
+    let dbos = builder(&fresh, &meter).polling_interval(Duration::from_secs(1)).launch().await.unwrap();
     meter.take();
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let sent = meter.take();
     let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
-    assert!(
-        (2..=most).contains(&sent.len()),
-        "{} instead of {most}: {sent:#?}",
-        sent.len()
-    );
+    assert!((2..=most).contains(&sent.len()), "{} instead of {most}: {sent:#?}", sent.len());
     dbos.shutdown(Duration::ZERO).await;
 }

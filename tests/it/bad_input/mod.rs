@@ -27,15 +27,9 @@ fn bad_texts(longest: usize) -> Vec<(String, String)> {
         case("a\0b", "must not contain control characters"),
         case("a\nb", "must not contain control characters"),
         case("a\u{9b}b", "must not contain control characters"),
-        (
-            "x".repeat(longest + 1),
-            format!("has {} bytes; the limit is {longest}", longest + 1),
-        ),
+        ("x".repeat(longest + 1), format!("has {} bytes; the limit is {longest}", longest + 1)),
         // Bytes count, not characters.
-        (
-            "é".repeat(longest / 2) + "x",
-            format!("has {} bytes; the limit is {longest}", longest + 1),
-        ),
+        ("é".repeat(longest / 2) + "x", format!("has {} bytes; the limit is {longest}", longest + 1)),
     ]
 }
 
@@ -72,36 +66,20 @@ impl Border {
             Backend::Postgres => Some(Proxy::before(fresh.url()).await),
             Backend::Sqlite => None,
         };
-        let url = proxy
-            .as_ref()
-            .map_or_else(|| fresh.url().to_owned(), |proxy| proxy.url(fresh.url()));
+        let url = proxy.as_ref().map_or_else(|| fresh.url().to_owned(), |proxy| proxy.url(fresh.url()));
         let builder = builder(&fresh).database_url(url);
-        let dbos = builder
-            .polling_interval(Duration::from_secs(60))
-            .listen_notify(false)
-            .launch()
-            .await
-            .unwrap();
+        let dbos =
+            builder.polling_interval(Duration::from_secs(60)).listen_notify(false).launch().await.unwrap();
         let border = Self { dbos, proxy, fresh };
         // The count is not zero for want of counting.
-        border
-            .dbos
-            .start(echo, json!(1))
-            .id("there")
-            .await
-            .unwrap()
-            .result()
-            .await
-            .unwrap();
+        border.dbos.start(echo, json!(1)).id("there").await.unwrap().result().await.unwrap();
         assert!(border.sent() >= 2 || border.proxy.is_none());
         border
     }
 
     /// Statements since the last call.
     fn sent(&self) -> usize {
-        self.proxy
-            .as_ref()
-            .map_or(0, |proxy| proxy.take_messages().statements.len())
+        self.proxy.as_ref().map_or(0, |proxy| proxy.take_messages().statements.len())
     }
 
     /// Sees that a call is refused with this message before anything is sent.
@@ -122,10 +100,7 @@ impl Border {
 }
 
 fn builder(fresh: &Fresh) -> Builder<()> {
-    harness::builder(fresh)
-        .register(echo)
-        .register(other)
-        .register(verbs)
+    harness::builder(fresh).register(echo).register(other).register(verbs)
 }
 
 #[workflow]
@@ -142,28 +117,15 @@ async fn other(_ctx: Ctx, value: Value) -> Result<Value, Error> {
 #[workflow]
 async fn verbs(ctx: Ctx, text: String) -> Result<Vec<String>, Error> {
     let said = |result: Result<(), Error>| {
-        result.map_or_else(
-            |error| format!("{:?}: {error}", error.kind()),
-            |()| "ok".to_owned(),
-        )
+        result.map_or_else(|error| format!("{:?}: {error}", error.kind()), |()| "ok".to_owned())
     };
     let me = ctx.workflow_id().clone();
     Ok(vec![
         said(ctx.step(&text, || async { Ok(()) }).await),
         said(ctx.step_once(&text, |_| async { Ok(()) }).await),
         said(ctx.set_event(&text, &1).await),
-        said(
-            ctx.get_event::<u32>(&me, &text)
-                .timeout(Duration::ZERO)
-                .await
-                .map(drop),
-        ),
-        said(
-            ctx.recv::<u32>(text.as_str())
-                .timeout(Duration::ZERO)
-                .await
-                .map(drop),
-        ),
+        said(ctx.get_event::<u32>(&me, &text).timeout(Duration::ZERO).await.map(drop)),
+        said(ctx.recv::<u32>(text.as_str()).timeout(Duration::ZERO).await.map(drop)),
         said(ctx.send(&me, &1).topic(&text).await),
         said(ctx.send(&me, &1).idempotency_key(&text).await),
         said(ctx.start(echo, json!(2)).id(text.clone()).await.map(drop)),
@@ -341,37 +303,16 @@ on_each_backend! {
 
 async fn times(ctx: Ctx, _: ()) -> Result<Vec<String>, Error> {
     let said = |result: Result<(), Error>| {
-        result.map_or_else(
-            |error| format!("{:?}: {error}", error.kind()),
-            |()| "ok".to_owned(),
-        )
+        result.map_or_else(|error| format!("{:?}: {error}", error.kind()), |()| "ok".to_owned())
     };
     let me = ctx.workflow_id().clone();
     Ok(vec![
         said(ctx.sleep(Duration::MAX).await),
         said(ctx.recv::<u32>("t").timeout(Duration::MAX).await.map(drop)),
-        said(
-            ctx.get_event::<u32>(&me, "key")
-                .timeout(Duration::MAX)
-                .await
-                .map(drop),
-        ),
-        said(
-            ctx.step("instant", || async { Ok(()) })
-                .timeout(Duration::ZERO)
-                .await,
-        ),
-        said(
-            ctx.step("patient", || async { Ok(()) })
-                .timeout(Duration::MAX)
-                .await,
-        ),
+        said(ctx.get_event::<u32>(&me, "key").timeout(Duration::MAX).await.map(drop)),
+        said(ctx.step("instant", || async { Ok(()) }).timeout(Duration::ZERO).await),
+        said(ctx.step("patient", || async { Ok(()) }).timeout(Duration::MAX).await),
         said(ctx.sleep(Duration::ZERO).await),
-        said(
-            ctx.get_event::<u32>(&me, "key")
-                .timeout(Duration::ZERO)
-                .await
-                .map(drop),
-        ),
+        said(ctx.get_event::<u32>(&me, "key").timeout(Duration::ZERO).await.map(drop)),
     ])
 }

@@ -104,17 +104,11 @@ async fn a_password_is_never_said() {
         let shown = format!("{builder:?}");
         let error = builder.launch().await.map(drop).expect_err(&url);
         assert!(
-            matches!(
-                error.kind(),
-                ErrorKind::InvalidArgument | ErrorKind::Initialization
-            ),
+            matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Initialization),
             "{url}: {error:?}"
         );
         for said in [shown, error.to_string(), format!("{error:?}")] {
-            assert!(
-                !said.contains("hunter2") && !said.contains("ter2"),
-                "{url}: {said}"
-            );
+            assert!(!said.contains("hunter2") && !said.contains("ter2"), "{url}: {said}");
         }
     }
 }

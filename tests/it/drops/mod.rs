@@ -30,11 +30,8 @@ impl World {
         };
         fresh.execute(orders).await;
         let db = Datasource::connect(fresh.url()).await.unwrap();
-        let builder = harness::builder(&fresh)
-            .state(db)
-            .register(add)
-            .register(parked)
-            .register(verbs::dropped);
+        let builder =
+            harness::builder(&fresh).state(db).register(add).register(parked).register(verbs::dropped);
         // A small pool, so that a connection which is not given back is missed.
         let dbos = builder.pool_size(2).launch().await.unwrap();
         dbos.start(parked, ()).id("parked").await.unwrap();
@@ -66,17 +63,8 @@ impl World {
             }
             Backend::Sqlite => {
                 let mut other = SqliteConnection::connect(self.fresh.url()).await.unwrap();
-                sqlx::query("PRAGMA busy_timeout = 2000")
-                    .execute(&mut other)
-                    .await
-                    .unwrap();
-                other
-                    .begin_with("BEGIN IMMEDIATE")
-                    .await
-                    .expect(&what)
-                    .rollback()
-                    .await
-                    .unwrap();
+                sqlx::query("PRAGMA busy_timeout = 2000").execute(&mut other).await.unwrap();
+                other.begin_with("BEGIN IMMEDIATE").await.expect(&what).rollback().await.unwrap();
             }
         }
     }
@@ -87,14 +75,7 @@ impl World {
             for _ in 0..4 {
                 self.dbos.ping().await.unwrap();
             }
-            let sum = self
-                .dbos
-                .start(add, (1, 2))
-                .await
-                .unwrap()
-                .result()
-                .await
-                .unwrap();
+            let sum = self.dbos.start(add, (1, 2)).await.unwrap().result().await.unwrap();
             assert_eq!(sum, 3);
         };
         tokio::time::timeout(Duration::from_secs(5), still)
@@ -102,10 +83,8 @@ impl World {
             .unwrap_or_else(|_| panic!("stuck after {name}"));
         let orphans =
             "SELECT count(*) FROM workflow_status WHERE status = 'PENDING' AND workflow_uuid <> 'parked'";
-        harness::until(&format!("without orphans: {name}"), async || {
-            self.fresh.scalar(orphans).await == 0
-        })
-        .await;
+        harness::until(&format!("without orphans: {name}"), async || self.fresh.scalar(orphans).await == 0)
+            .await;
     }
 }
 
@@ -117,8 +96,5 @@ async fn add(ctx: Ctx, numbers: (i64, i64)) -> Result<i64, Error> {
 #[workflow]
 async fn parked(ctx: Ctx, _: ()) -> Result<(), Error> {
     ctx.set_event("there", &1).await?;
-    ctx.recv::<u32>("never")
-        .timeout(Duration::from_secs(3600))
-        .await
-        .map(drop)
+    ctx.recv::<u32>("never").timeout(Duration::from_secs(3600)).await.map(drop)
 }

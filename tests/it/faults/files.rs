@@ -28,24 +28,13 @@ async fn a_file_that_cannot_be_used_is_named_at_launch() {
             .database_url(format!("sqlite:{}", at(name).display()));
         let error = launched.launch().await.map(drop).expect_err(name);
         assert_eq!(error.kind(), ErrorKind::Initialization, "{name}: {error}");
-        assert!(
-            error.to_string().contains(&*at(name).to_string_lossy()),
-            "{name}: {error}"
-        );
+        assert!(error.to_string().contains(&*at(name).to_string_lossy()), "{name}: {error}");
         assert_eq!(fs::read(at(name)).ok(), content, "{name} is left as it was");
     }
 }
 
 fn path_of(fresh: &Fresh) -> &Path {
-    Path::new(
-        fresh
-            .url()
-            .trim_start_matches("sqlite:")
-            .trim_start_matches("//")
-            .split('?')
-            .next()
-            .unwrap(),
-    )
+    Path::new(fresh.url().trim_start_matches("sqlite:").trim_start_matches("//").split('?').next().unwrap())
 }
 
 // A second, because that is how long the other process holds the file.
@@ -72,12 +61,7 @@ async fn writes_wait_while_another_process_holds_the_file() {
     let mut ended: Vec<u64> = work.join_all().await.into_iter().map(Result::unwrap).collect();
     ended.sort_unstable();
     assert_eq!(ended, [1, 3]);
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM orders WHERE id = 'meanwhile'")
-            .await,
-        1
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM orders WHERE id = 'meanwhile'").await, 1);
 }
 
 /// A small file system of its own. Needs the right to mount.
@@ -90,18 +74,13 @@ impl Disk {
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"])
             .arg(folder.path())
             .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then_some(Self(folder))
+        mounted.is_ok_and(|status| status.success()).then_some(Self(folder))
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("--lazy")
-            .arg(self.0.path())
-            .status();
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
 }
 
@@ -116,12 +95,7 @@ async fn a_full_disk_stops_work_until_there_is_room() {
     fs::copy(path_of(&fresh), &file).unwrap();
     let url = format!("sqlite:{}", file.display());
     let (site, builder) = site(&fresh, None).await;
-    let dbos = builder
-        .database_url(url)
-        .patience(Duration::from_millis(300))
-        .launch()
-        .await
-        .unwrap();
+    let dbos = builder.database_url(url).patience(Duration::from_millis(300)).launch().await.unwrap();
     let handle = dbos.start(two_steps, ()).id("w").await.unwrap();
     // Fails once the disk is full, which is the point.
     let full = fs::write(&ballast, vec![0; 8 << 20]).unwrap_err();
@@ -133,9 +107,8 @@ async fn a_full_disk_stops_work_until_there_is_room() {
     fs::remove_file(ballast).unwrap();
     assert_eq!(handle.result().await.unwrap(), 3);
     let sound = sqlx::query_scalar("PRAGMA integrity_check");
-    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.display()))
-        .await
-        .unwrap();
+    let mut connection =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
     let sound: String = sound.fetch_one(&mut connection).await.unwrap();
     assert_eq!(sound, "ok");
     dbos.shutdown(Duration::ZERO).await;

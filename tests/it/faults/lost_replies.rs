@@ -15,15 +15,8 @@ where
 {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
-    let builder = builder
-        .polling_interval(Duration::from_secs(60))
-        .journal_lanes(1)
-        .listen_notify(false);
-    let dbos = builder
-        .register_fn("case", move |ctx: Ctx, _: ()| body(ctx))
-        .launch()
-        .await
-        .unwrap();
+    let builder = builder.polling_interval(Duration::from_secs(60)).journal_lanes(1).listen_notify(false);
+    let dbos = builder.register_fn("case", move |ctx: Ctx, _: ()| body(ctx)).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     let result = dbos.start(CASE, ()).id("case").await.unwrap().result().await;
     assert_eq!(result.unwrap(), 7);
@@ -41,10 +34,13 @@ async fn check_outcome(fresh: &Fresh) {
 /// Steps of the case by that name, and the steps in all.
 async fn steps(fresh: &Fresh, name: &str) -> (i64, i64) {
     let all = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'case'";
-    (
-        fresh.scalar(&format!("{all} AND function_name = '{name}'")).await,
-        fresh.scalar(all).await,
-    )
+    (fresh.scalar(&format!("{all} AND function_name = '{name}'")).await, fresh.scalar(all).await)
+}
+
+/// Until a step of that name is recorded, so that no other write is under way.
+async fn wait_for(fresh: &Fresh, step: &str) {
+    let recorded = format!("SELECT count(*) FROM operation_outputs WHERE function_name = '{step}'");
+    harness::until("a step is recorded", async || fresh.scalar(&recorded).await == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,14 +67,8 @@ async fn an_event_is_published_once() {
     })
     .await;
     assert_eq!(steps(&fresh, "DBOS.setEvent").await, (1, 1));
-    assert_eq!(
-        fresh.scalar("SELECT count(*) FROM workflow_events_history").await,
-        1
-    );
-    assert_eq!(
-        dbos.get_event(&id("case"), "key", Duration::ZERO).await.unwrap(),
-        Some(1)
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_events_history").await, 1);
+    assert_eq!(dbos.get_event(&id("case"), "key", Duration::ZERO).await.unwrap(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,10 +76,7 @@ async fn a_message_is_sent_and_received_once() {
     let (fresh, _site, _dbos) = survives(async |ctx: Ctx| {
         ctx.state().proxy().cut_reply_after(1);
         ctx.send(ctx.workflow_id(), &7).await?;
-        ctx.recv::<u32>(None)
-            .timeout(Duration::ZERO)
-            .await
-            .map(|message| message.unwrap_or(0))
+        ctx.recv::<u32>(None).timeout(Duration::ZERO).await.map(|message| message.unwrap_or(0))
     })
     .await;
     assert_eq!(steps(&fresh, "DBOS.send").await.0, 1);
@@ -102,19 +89,11 @@ async fn a_message_that_was_taken_is_not_lost() {
         ctx.send(ctx.workflow_id(), &7).await?;
         ctx.send(ctx.workflow_id(), &8).await?;
         ctx.state().proxy().cut_reply_after(1);
-        ctx.recv::<u32>(None)
-            .timeout(Duration::ZERO)
-            .await
-            .map(|message| message.unwrap_or(0))
+        ctx.recv::<u32>(None).timeout(Duration::ZERO).await.map(|message| message.unwrap_or(0))
     })
     .await;
     assert_eq!(steps(&fresh, "DBOS.recv").await.0, 1);
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM notifications WHERE consumed")
-            .await,
-        1
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM notifications WHERE consumed").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,11 +104,7 @@ async fn a_receive_that_found_nothing_looks_again() {
         Ok(none.map_or(7, |_| 0))
     })
     .await;
-    assert_eq!(
-        steps(&fresh, "DBOS.recv").await,
-        (1, 2),
-        "the receive and its deadline"
-    );
+    assert_eq!(steps(&fresh, "DBOS.recv").await, (1, 2), "the receive and its deadline");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,9 +128,7 @@ async fn a_child_is_started_once_and_runs() {
     .await;
     assert_eq!((site.calls(), steps(&fresh, "counted").await), (1, (1, 2)));
     assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE parent_workflow_id = 'case'")
-            .await,
+        fresh.scalar("SELECT count(*) FROM workflow_status WHERE parent_workflow_id = 'case'").await,
         1
     );
 }
@@ -177,9 +150,7 @@ async fn a_committed_transaction_is_found_and_not_repeated() {
         let db = site.db.clone();
         let bought = ctx.transaction(&db, "buy", async move |tx: &mut sqlx::AnyConnection| {
             site.calls.fetch_add(1, Ordering::SeqCst);
-            sqlx::query("INSERT INTO orders VALUES ('one', 1)")
-                .execute(tx)
-                .await?;
+            sqlx::query("INSERT INTO orders VALUES ('one', 1)").execute(tx).await?;
             site.proxy().cut_after_commit();
             Ok::<_, Error>(7)
         });
@@ -187,10 +158,7 @@ async fn a_committed_transaction_is_found_and_not_repeated() {
     })
     .await;
     assert_eq!(steps(&fresh, "buy").await, (1, 1));
-    assert_eq!(
-        fresh.scalar("SELECT count(*) FROM orders WHERE id = 'one'").await,
-        1
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM orders WHERE id = 'one'").await, 1);
     assert_eq!(site.calls(), 1);
 }
 
@@ -203,9 +171,7 @@ async fn a_start_knows_its_own_row_and_runs_once() {
     assert_eq!(handle.result().await.unwrap(), 1);
     assert_eq!((site.proxy().cuts(), site.calls()), (1, 1));
     assert_eq!(
-        fresh
-            .scalar("SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'w'")
-            .await,
+        fresh.scalar("SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'w'").await,
         1
     );
 }
@@ -213,18 +179,8 @@ async fn a_start_knows_its_own_row_and_runs_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_from_outside_knows_its_own_message() {
     let (fresh, site, dbos) = behind_a_proxy().await;
-    let waits = dbos
-        .start(inbox, "elsewhere".to_owned())
-        .id("inbox")
-        .await
-        .unwrap();
-    harness::until("it waits", async || {
-        fresh
-            .scalar("SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'inbox'")
-            .await
-            == 1
-    })
-    .await;
+    let waits = dbos.start(inbox, "elsewhere".to_owned()).id("inbox").await.unwrap();
+    wait_for(&fresh, "DBOS.sleep").await;
     site.proxy().cut_reply_after(1);
     let new = dbos.send(waits.id(), "hello").topic("t").await.unwrap();
     assert_eq!(site.proxy().cuts(), 1);
@@ -236,19 +192,12 @@ async fn a_send_from_outside_knows_its_own_message() {
 async fn a_cancel_is_done_though_its_answer_was_lost() {
     let (fresh, site, dbos) = behind_a_proxy().await;
     let waits = dbos.start(inbox, "t".to_owned()).id("inbox").await.unwrap();
+    wait_for(&fresh, "DBOS.sleep").await;
     site.proxy().cut_reply_after(1);
     dbos.cancel(waits.id()).await.unwrap();
     assert_eq!(site.proxy().cuts(), 1);
-    assert_eq!(
-        waits.result().await.unwrap_err().kind(),
-        ErrorKind::AwaitedWorkflowCancelled
-    );
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE status = 'CANCELLED'")
-            .await,
-        1
-    );
+    assert_eq!(waits.result().await.unwrap_err().kind(), ErrorKind::AwaitedWorkflowCancelled);
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'CANCELLED'").await, 1);
 }
 
 // The server has the statement and goes on with it after its client is gone; the engine sends it again meanwhile.
@@ -259,10 +208,7 @@ async fn a_reset_in_the_middle_of_a_write_leaves_one_record() {
     harness::until("the first step", async || steps(&fresh, "first").await.0 == 1).await;
     let mut rival = sqlx::PgConnection::connect(fresh.url()).await.unwrap();
     let mut lock = rival.begin().await.unwrap();
-    sqlx::query("LOCK TABLE dbos.operation_outputs IN EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE dbos.operation_outputs IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     site.gate.add_permits(1);
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     harness::until("the write waits", async || fresh.scalar(waiting).await == 1).await;

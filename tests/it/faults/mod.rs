@@ -47,10 +47,7 @@ async fn behind_a_proxy() -> (Fresh, Arc<Site>, Dbos) {
     let fresh = harness::fresh(Backend::Postgres).await;
     let proxy = Proxy::before(fresh.url()).await;
     let (site, builder) = site(&fresh, Some(proxy)).await;
-    let builder = builder
-        .polling_interval(Duration::from_secs(60))
-        .journal_lanes(1)
-        .listen_notify(false);
+    let builder = builder.polling_interval(Duration::from_secs(60)).journal_lanes(1).listen_notify(false);
     let dbos = builder.launch().await.unwrap();
     warm_up(&dbos, &site).await;
     (fresh, site, dbos)
@@ -62,34 +59,18 @@ async fn site(fresh: &Fresh, proxy: Option<Proxy>) -> (Arc<Site>, Builder<Arc<Si
         Backend::Postgres => "CREATE TABLE public.orders (id TEXT PRIMARY KEY, n BIGINT NOT NULL)",
     };
     fresh.execute(table).await;
-    let url = proxy
-        .as_ref()
-        .map_or_else(|| fresh.url().to_owned(), |proxy| proxy.url(fresh.url()));
+    let url = proxy.as_ref().map_or_else(|| fresh.url().to_owned(), |proxy| proxy.url(fresh.url()));
     let db = Datasource::connect(&url).await.unwrap();
-    let site = Arc::new(Site {
-        proxy,
-        db,
-        gate: Semaphore::new(0),
-        calls: AtomicU32::new(0),
-    });
+    let site = Arc::new(Site { proxy, db, gate: Semaphore::new(0), calls: AtomicU32::new(0) });
     let builder = harness::builder(fresh).database_url(url).state(Arc::clone(&site));
-    let builder = builder
-        .register(counted)
-        .register(inbox)
-        .register(buys)
-        .register(two_steps);
+    let builder = builder.register(counted).register(inbox).register(buys).register(two_steps);
     (site, builder)
 }
 
 /// Has every kind of connection made, and the datasource find out where it is.
 async fn warm_up(dbos: &Dbos, site: &Site) {
     dbos.start(counted, ()).await.unwrap().result().await.unwrap();
-    dbos.start(buys, "warm-up".to_owned())
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
+    dbos.start(buys, "warm-up".to_owned()).await.unwrap().result().await.unwrap();
     dbos.ping().await.unwrap();
     site.calls.store(0, Ordering::SeqCst);
 }
@@ -98,10 +79,7 @@ async fn warm_up(dbos: &Dbos, site: &Site) {
 #[workflow]
 async fn counted(ctx: Ctx, _: ()) -> Result<u32, Error> {
     let site = Arc::clone(ctx.state());
-    ctx.step("count", || async {
-        Ok(site.calls.fetch_add(1, Ordering::SeqCst) + 1)
-    })
-    .await
+    ctx.step("count", || async { Ok(site.calls.fetch_add(1, Ordering::SeqCst) + 1) }).await
 }
 
 #[workflow]

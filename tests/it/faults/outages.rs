@@ -14,12 +14,7 @@ const SOON: Duration = Duration::from_secs(3);
 async fn impatient() -> (Fresh, Arc<Site>, Dbos) {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
-    let dbos = builder
-        .patience(PATIENCE)
-        .journal_lanes(1)
-        .launch()
-        .await
-        .unwrap();
+    let dbos = builder.patience(PATIENCE).journal_lanes(1).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     (fresh, site, dbos)
 }
@@ -29,10 +24,7 @@ async fn take_away(fresh: &Fresh, site: &Site) {
     site.proxy().set_mode(Mode::RefuseNew);
     site.proxy().reset_all();
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    harness::until("the sessions are gone", async || {
-        fresh.scalar(sessions).await == 0
-    })
-    .await;
+    harness::until("the sessions are gone", async || fresh.scalar(sessions).await == 0).await;
 }
 
 /// The kind of error that a call ends with, within the patience.
@@ -41,15 +33,8 @@ async fn gives_up<T, E: std::fmt::Debug>(
     kind: impl FnOnce(E) -> ErrorKind,
 ) {
     let begun = Instant::now();
-    let ended = timeout(SOON, call.into_future())
-        .await
-        .expect("the call never gives up");
-    assert_eq!(
-        ended.map(drop).map_err(kind),
-        Err(ErrorKind::Unavailable),
-        "after {:?}",
-        begun.elapsed()
-    );
+    let ended = timeout(SOON, call.into_future()).await.expect("the call never gives up");
+    assert_eq!(ended.map(drop).map_err(kind), Err(ErrorKind::Unavailable), "after {:?}", begun.elapsed());
 }
 
 /// A test for each call: one that never gives up must not hide the others.
@@ -88,15 +73,12 @@ async fn a_wait_for_an_event_ends_with_its_time_limit() {
     let there = dbos.start(two_steps, ()).id("there").await.unwrap();
     let waiting = dbos.get_event::<u32>(there.id(), "key", Duration::from_millis(400));
     let taking = async {
-        harness::until("a step", async || {
-            fresh.scalar("SELECT count(*) FROM operation_outputs").await == 3
-        })
-        .await;
+        harness::until("a step", async || fresh.scalar("SELECT count(*) FROM operation_outputs").await == 3)
+            .await;
         take_away(&fresh, &site).await;
     };
-    let (ended, ()) = timeout(SOON, async { tokio::join!(waiting, taking) })
-        .await
-        .expect("the wait never ends");
+    let (ended, ()) =
+        timeout(SOON, async { tokio::join!(waiting, taking) }).await.expect("the wait never ends");
     assert!(matches!(&ended, Ok(None)) || ended.is_err_and(|error| error.kind() == ErrorKind::Unavailable));
 }
 
@@ -109,23 +91,14 @@ async fn a_start_that_expired_unsent_is_not_applied_later() {
     take_away(&fresh, &site).await;
     // The second step finds the connection dead and is tried from now on; the start stands behind it.
     site.gate.add_permits(1);
-    harness::until("the workflow goes on", async || {
-        site.gate.available_permits() == 0
-    })
-    .await;
+    harness::until("the workflow goes on", async || site.gate.available_permits() == 0).await;
     // Nothing outside shows that its write has met the dead connection.
     tokio::time::sleep(Duration::from_millis(50)).await;
     gives_up(dbos.start(counted, ()).id("expired"), |error| error.kind()).await;
     site.proxy().set_mode(Mode::Pass);
     assert_eq!(timeout(SOON, waits.result()).await.unwrap().unwrap(), 3);
     // Through the same lane, so it comes after whatever was left there.
-    dbos.start(counted, ())
-        .id("later")
-        .await
-        .unwrap()
-        .result()
-        .await
-        .unwrap();
+    dbos.start(counted, ()).id("later").await.unwrap().result().await.unwrap();
     let rows = "SELECT count(*) FROM workflow_status WHERE workflow_uuid IN ('expired', 'later')";
     assert_eq!((fresh.scalar(rows).await, site.calls()), (1, 1));
 }
@@ -152,16 +125,8 @@ async fn workflows_wait_and_go_on_when_it_is_back() {
     harness::until("it answers", async || dbos.ping().await.is_ok()).await;
     dbos.send(receives.id(), "back").topic("t").await.unwrap();
     assert_eq!(receives.result().await.unwrap().as_deref(), Some("back"));
-    assert_eq!(
-        receives.status().await.unwrap().status,
-        Some(WorkflowStatus::Success)
-    );
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE status <> 'SUCCESS'")
-            .await,
-        0
-    );
+    assert_eq!(receives.status().await.unwrap().status, Some(WorkflowStatus::Success));
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status <> 'SUCCESS'").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -169,15 +134,10 @@ async fn a_transaction_waits_out_an_outage_also_as_the_first_one() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
     // A pool that does not try its connections before it hands them out.
-    let db = Datasource::<Postgres>::connect(&site.proxy().url(fresh.url()))
-        .await
-        .unwrap();
+    let db = Datasource::<Postgres>::connect(&site.proxy().url(fresh.url())).await.unwrap();
     let late = move |ctx: Ctx, _: ()| late(ctx, db.clone());
     let dbos = builder.register_fn("late", late).launch().await.unwrap();
-    let handle = dbos
-        .start(dbos_runtime::WorkflowRef::<(), u64>::named("late"), ())
-        .await
-        .unwrap();
+    let handle = dbos.start(dbos_runtime::WorkflowRef::<(), u64>::named("late"), ()).await.unwrap();
     // Every connection that stands is dead, and nobody has noticed.
     site.proxy().reset_all();
     site.gate.add_permits(1);
@@ -188,10 +148,7 @@ async fn a_transaction_waits_out_an_outage_also_as_the_first_one() {
 async fn late(ctx: Ctx, db: Datasource<Postgres>) -> Result<u64, Error> {
     ctx.state().pass().await;
     ctx.transaction(&db, "buy", async |tx: &mut PgConnection| {
-        Ok(sqlx::query("INSERT INTO orders VALUES ('late', 1)")
-            .execute(tx)
-            .await?
-            .rows_affected())
+        Ok(sqlx::query("INSERT INTO orders VALUES ('late', 1)").execute(tx).await?.rows_affected())
     })
     .await
 }
@@ -208,10 +165,7 @@ async fn a_network_that_swallows_everything_is_left_after_the_deadline() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(fresh.scalar(steps).await, 1, "nothing got through");
     site.proxy().set_mode(Mode::Pass);
-    assert_eq!(
-        timeout(SOON, handle.result()).await.expect("it goes on").unwrap(),
-        3
-    );
+    assert_eq!(timeout(SOON, handle.result()).await.expect("it goes on").unwrap(), 3);
     // What the black hole held has arrived by now, as well as the second try.
     assert_eq!(fresh.scalar(steps).await, 2);
 }

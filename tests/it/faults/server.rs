@@ -45,27 +45,11 @@ async fn a_server_that_became_read_only_is_waited_for() {
          current_database()); END $$; COMMIT";
     fresh.execute(set_back).await;
     let soon = Duration::from_secs(5);
-    assert_eq!(
-        tokio::time::timeout(soon, steps.result())
-            .await
-            .expect("steps go on")
-            .unwrap(),
-        3
-    );
+    assert_eq!(tokio::time::timeout(soon, steps.result()).await.expect("steps go on").unwrap(), 3);
     let bought = tokio::time::timeout(soon, late.result()).await;
-    assert_eq!(
-        bought
-            .expect("a connection to what was read-only is not kept")
-            .unwrap(),
-        1
-    );
+    assert_eq!(bought.expect("a connection to what was read-only is not kept").unwrap(), 1);
     assert_eq!(fresh.scalar("SELECT count(*) FROM orders").await, 2);
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM workflow_status WHERE status = 'ERROR'")
-            .await,
-        0
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'ERROR'").await, 0);
 }
 
 #[workflow]
@@ -73,10 +57,7 @@ async fn bought_late(ctx: Ctx, _: ()) -> Result<u64, Error> {
     let site = Arc::clone(ctx.state());
     site.pass().await;
     ctx.transaction(&site.db.clone(), "buy", async |tx| {
-        Ok(sqlx::query("INSERT INTO orders VALUES ('late', 1)")
-            .execute(tx)
-            .await?
-            .rows_affected())
+        Ok(sqlx::query("INSERT INTO orders VALUES ('late', 1)").execute(tx).await?.rows_affected())
     })
     .await
 }
@@ -93,10 +74,7 @@ async fn a_statement_timeout_delays_writes_and_fails_none() {
     harness::until("the first step", async || fresh.scalar(steps).await == 1).await;
     let mut rival = PgConnection::connect(fresh.url()).await.unwrap();
     let mut lock = rival.begin().await.unwrap();
-    sqlx::query("LOCK TABLE dbos.operation_outputs IN EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    sqlx::query("LOCK TABLE dbos.operation_outputs IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     site.gate.add_permits(1);
     let tries = Mutex::new(HashSet::new());
     let waiting = "SELECT query_start FROM pg_stat_activity \
@@ -120,15 +98,10 @@ async fn a_transaction_that_is_always_too_slow_fails_and_is_not_repeated_for_eve
     let (site, builder) = set_up(&fresh).await;
     let dbos = builder.register(too_slow).launch().await.unwrap();
     let handle = dbos.start(too_slow, ()).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(5), handle.result())
-        .await
-        .expect("it ends");
+    let ended = tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("it ends");
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::Transaction);
     assert_eq!(handle.status().await.unwrap().status, Some(WorkflowStatus::Error));
-    assert_eq!(
-        (site.calls(), fresh.scalar("SELECT count(*) FROM orders").await),
-        (1, 0)
-    );
+    assert_eq!((site.calls(), fresh.scalar("SELECT count(*) FROM orders").await), (1, 0));
 }
 
 #[workflow]
@@ -136,9 +109,7 @@ async fn too_slow(ctx: Ctx, _: ()) -> Result<(), Error> {
     let site = Arc::clone(ctx.state());
     ctx.transaction(&site.db.clone(), "slow", async move |tx: &mut AnyConnection| {
         site.calls.fetch_add(1, Ordering::SeqCst);
-        sqlx::query("INSERT INTO orders VALUES ('slow', 1)")
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("INSERT INTO orders VALUES ('slow', 1)").execute(&mut *tx).await?;
         sqlx::query("SELECT pg_sleep(10)").execute(tx).await?;
         Ok(())
     })
@@ -152,19 +123,14 @@ async fn a_session_that_the_server_ended_for_idling_is_begun_again() {
     let (site, builder) = set_up(&fresh).await;
     let dbos = builder.register(idles_once).launch().await.unwrap();
     dbos.start(idles_once, ()).await.unwrap().result().await.unwrap();
-    assert_eq!(
-        (site.calls(), fresh.scalar("SELECT count(*) FROM orders").await),
-        (2, 1)
-    );
+    assert_eq!((site.calls(), fresh.scalar("SELECT count(*) FROM orders").await), (2, 1));
 }
 
 #[workflow]
 async fn idles_once(ctx: Ctx, _: ()) -> Result<(), Error> {
     let site = Arc::clone(ctx.state());
     ctx.transaction(&site.db.clone(), "idles", async move |tx: &mut AnyConnection| {
-        sqlx::query("INSERT INTO orders VALUES ('idle', 1)")
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("INSERT INTO orders VALUES ('idle', 1)").execute(&mut *tx).await?;
         if site.calls.fetch_add(1, Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -189,10 +155,7 @@ async fn moves(ctx: Ctx, (from, to): (String, String)) -> Result<(), Error> {
         if first.swap(false, Ordering::SeqCst) {
             MEET.wait().await;
         }
-        sqlx::query("UPDATE orders SET n = n + 1 WHERE id = $1")
-            .bind(to.as_str())
-            .execute(tx)
-            .await?;
+        sqlx::query("UPDATE orders SET n = n + 1 WHERE id = $1").bind(to.as_str()).execute(tx).await?;
         Ok(())
     })
     .await
@@ -204,9 +167,7 @@ async fn of_two_transactions_in_a_deadlock_both_succeed() {
     set(&fresh, "SET deadlock_timeout = '20ms'").await;
     let (site, builder) = set_up(&fresh).await;
     let dbos = builder.register_fn("moves", moves).launch().await.unwrap();
-    fresh
-        .execute("INSERT INTO orders VALUES ('a', 10), ('b', 10)")
-        .await;
+    fresh.execute("INSERT INTO orders VALUES ('a', 10), ('b', 10)").await;
     let moves = WorkflowRef::<(String, String), ()>::named("moves");
     let there = dbos.start(moves, ("a".to_owned(), "b".to_owned())).await.unwrap();
     let back = dbos.start(moves, ("b".to_owned(), "a".to_owned())).await.unwrap();
@@ -214,12 +175,7 @@ async fn of_two_transactions_in_a_deadlock_both_succeed() {
     back.result().await.unwrap();
     assert!(site.calls() >= 3, "one of them ran again");
     assert_eq!(fresh.scalar("SELECT count(*) FROM orders WHERE n = 10").await, 2);
-    assert_eq!(
-        fresh
-            .scalar("SELECT count(*) FROM operation_outputs WHERE error IS NULL")
-            .await,
-        2
-    );
+    assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs WHERE error IS NULL").await, 2);
 }
 
 // A question that its caller left must not keep a connection of the pool until the server answers.
@@ -227,15 +183,8 @@ async fn of_two_transactions_in_a_deadlock_both_succeed() {
 async fn questions_that_nobody_waits_for_give_their_connections_up() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = set_up(&fresh).await;
-    let builder = builder
-        .pool_size(2)
-        .listen_notify(false)
-        .polling_interval(Duration::from_secs(60));
-    let dbos = builder
-        .patience(Duration::from_millis(50))
-        .launch()
-        .await
-        .unwrap();
+    let builder = builder.pool_size(2).listen_notify(false).polling_interval(Duration::from_secs(60));
+    let dbos = builder.patience(Duration::from_millis(50)).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     let mut rival = PgConnection::connect(fresh.url()).await.unwrap();
     let mut lock = rival.begin().await.unwrap();
@@ -244,10 +193,7 @@ async fn questions_that_nobody_waits_for_give_their_connections_up() {
         .await
         .unwrap();
     for _ in 0..2 {
-        assert_eq!(
-            dbos.info("anything").await.unwrap_err().kind(),
-            ErrorKind::Unavailable
-        );
+        assert_eq!(dbos.info("anything").await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     // This question needs no table, only a connection.
     let ping = tokio::time::timeout(Duration::from_secs(3), dbos.ping()).await;
