@@ -3,8 +3,10 @@
 //! When the datasource is the system database, the application's rows and the step's record are one commit. When it is
 //! another one, a witness row in it tells a later execution that the commit happened.
 
+mod again;
 mod backend;
 mod guard;
+mod options;
 mod transaction;
 mod witness;
 
@@ -15,11 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::Pool;
 use tokio::sync::OwnedMutexGuard;
 
+use self::again::patiently;
 pub use self::backend::Backend;
 use self::backend::{Bind, Dialect};
 pub use self::guard::{Begun, OpenTransaction};
-use self::transaction::patiently;
-pub use self::transaction::{IsolationLevel, Placed, TransactionOptions};
+pub use self::options::{IsolationLevel, TransactionOptions};
+pub use self::transaction::Placed;
 pub(crate) use self::witness::Witnesses;
 use crate::engine::Execution;
 use crate::error::Result;

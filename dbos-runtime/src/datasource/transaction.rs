@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde::Serialize;
@@ -13,70 +12,15 @@ use serde::de::DeserializeOwned;
 use sqlx::Transaction;
 use tokio::sync::OwnedMutexGuard;
 
+use super::again::{FIRST_WAIT, curable, patiently, pause, read_only, transient};
 use super::backend::{Backend, Bind, Dialect};
-use super::{Datasource, witness};
+use super::{Datasource, TransactionOptions, witness};
 use crate::engine::{Ctx, Execution, Place, Scoped, answer, in_body_of, look};
 use crate::error::{DurableError, Error, ErrorKind};
 use crate::failpoint::{self, Boundary, Side};
 use crate::limits;
 use crate::model::step::StepRow;
 use crate::payload;
-
-/// How much concurrent transactions may see of each other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum IsolationLevel {
-    /// Postgres' own default.
-    ReadCommitted,
-    /// One snapshot for the whole transaction.
-    RepeatableRead,
-    /// As if one after the other. The default, and the only one of SQLite.
-    #[default]
-    Serializable,
-}
-
-/// The name of a transaction step, and how it runs. A plain text is a name.
-///
-/// ```
-/// use dbos_runtime::{IsolationLevel, TransactionOptions};
-///
-/// let options = TransactionOptions::named("reserve").isolation(IsolationLevel::ReadCommitted);
-/// # let _ = options;
-/// ```
-#[derive(Clone, Debug)]
-pub struct TransactionOptions {
-    pub(super) name: String,
-    isolation: IsolationLevel,
-}
-
-impl TransactionOptions {
-    /// A transaction step of that name.
-    pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), isolation: IsolationLevel::default() }
-    }
-
-    /// How much it may see of others.
-    #[must_use]
-    pub fn isolation(self, isolation: IsolationLevel) -> Self {
-        Self { isolation, ..self }
-    }
-
-    pub(super) fn begin(&self, dialect: Dialect) -> String {
-        match (dialect, self.isolation) {
-            (Dialect::Sqlite, _) => "BEGIN IMMEDIATE",
-            (Dialect::Postgres, IsolationLevel::ReadCommitted) => "BEGIN ISOLATION LEVEL READ COMMITTED",
-            (Dialect::Postgres, IsolationLevel::RepeatableRead) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
-            (Dialect::Postgres, IsolationLevel::Serializable) => "BEGIN ISOLATION LEVEL SERIALIZABLE",
-        }
-        .to_owned()
-    }
-}
-
-impl From<&str> for TransactionOptions {
-    fn from(name: &str) -> Self {
-        Self::named(name)
-    }
-}
 
 impl<S, E: DurableError> Ctx<S, E> {
     /// Runs `body` in a transaction of the datasource, exactly once: its rows and the record of its result are committed
@@ -169,10 +113,6 @@ where
     }
 }
 
-/// The first wait before another run, and the longest; each wait is half as long again as the one before.
-const FIRST_WAIT: Duration = Duration::from_millis(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
 async fn run<DB, T, E, F>(
     execution: Arc<Execution>,
     number: i32,
@@ -216,8 +156,9 @@ where
         let (output, value) = match encoded {
             Ok(encoded) => encoded,
             Err(error) => {
-                open.rollback().await;
-                let Some(cause) = curable(&error) else { break error };
+                let cause = curable(&error);
+                open.give_up(cause).await;
+                let Some(cause) = cause else { break error };
                 pause(&execution, cause, &mut wait).await?;
                 continue;
             }
@@ -240,56 +181,6 @@ where
     execution.live()?;
     execution.record(vec![plan.row().with_error(payload::encode_error(&failure))]).await?;
     Err(failure)
-}
-
-/// Asks the datasource until it answers, as far as another try can help.
-pub(super) async fn patiently<T, F>(execution: &Execution, question: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = sqlx::Result<T>>,
-{
-    let mut wait = FIRST_WAIT;
-    loop {
-        match question().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if transient(&error) => pause(execution, &error, &mut wait).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Waits before another run.
-async fn pause(execution: &Execution, error: &sqlx::Error, wait: &mut Duration) -> Result<(), Error> {
-    tracing::debug!(workflow.id = %execution.fence.id, retry_wait_ms = wait.as_millis(), %error, "a transaction runs again");
-    execution.sleep_until(execution.now().after(*wait)).await?;
-    *wait = wait.mul_f64(1.5).min(LONGEST_WAIT);
-    Ok(())
-}
-
-/// The driver's error behind the body's, if another run can cure it.
-fn curable<'e, E: std::error::Error + 'static>(error: &'e E) -> Option<&'e sqlx::Error> {
-    let mut next: Option<&'e (dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(sql) = error.downcast_ref::<sqlx::Error>() {
-            return transient(sql).then_some(sql);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// Conflicts, and connections that were lost: by exact code, as in the stores.
-fn transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
-            matches!(&*code, "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "25P03" | "25006" | "53300")
-                || code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6))
-        }),
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => true,
-        _ => false,
-    }
 }
 
 /// How a transaction step is going to be made exactly once.
@@ -318,6 +209,16 @@ pub(super) struct Open<DB: Backend> {
 impl<DB: Backend> Open<DB> {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         self.transaction.commit().await
+    }
+
+    /// Rolls back, and does not keep a connection that leads to a database which cannot write.
+    async fn give_up(mut self, cause: Option<&sqlx::Error>) {
+        if cause.is_some_and(read_only) {
+            for end in ["ROLLBACK", "SELECT pg_terminate_backend(pg_backend_pid())"] {
+                let _ = DB::execute(&mut self.transaction, end.to_owned(), Vec::new()).await;
+            }
+        }
+        self.rollback().await;
     }
 
     pub(super) async fn rollback(self) {
@@ -449,7 +350,14 @@ async fn commit_at_home<DB: Backend>(
         Bind::text(&execution.shared.identity.application),
     ];
     failpoint::pass(Boundary::Transaction, Side::Before);
-    if DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)? == 1 {
+    let inserted = match DB::execute(&mut open.transaction, sql, binds).await {
+        Ok(inserted) => inserted,
+        Err(error) => {
+            open.give_up(Some(&error)).await;
+            return Err(Failed::Sql(error));
+        }
+    };
+    if inserted == 1 {
         open.commit().await.map_err(Failed::Sql)?;
         failpoint::pass(Boundary::Transaction, Side::After);
         return Ok(Finished::Committed);

@@ -12,13 +12,16 @@ on_each_backend! {
             assert_eq!(handle.unwrap().result().await.unwrap(), 3);
             true
         }).await;
-        assert!(drops >= 2, "an await was visited: {drops}");
+        assert!(drops >= 1, "it was dropped: {drops}");
         world.check_liveness("start").await;
         let acknowledged = format!("SELECT count(*) FROM workflow_status WHERE workflow_uuid = 'start-{drops}' AND status = 'SUCCESS'");
         assert_eq!(fresh.scalar(&acknowledged).await, 1);
+        for n in 0..8 {
+            drop_after(dbos.start(add, (1, 2)).id(format!("start-once-{n}")).into_future(), 1).await;
+        }
         // The first poll hands it over, so only what was never polled is missing.
         let started = "SELECT count(*) FROM workflow_status WHERE workflow_uuid LIKE 'start-%'";
-        harness::until("all that was handed over is there", async || fresh.scalar(started).await == i64::try_from(drops).unwrap()).await;
+        harness::until("all that was handed over is there", async || fresh.scalar(started).await == i64::try_from(drops).unwrap() + 8).await;
 
         let to: WorkflowId = "parked".parse().unwrap();
         let drops = world.sweep("send", async |polls| {
@@ -27,7 +30,7 @@ on_each_backend! {
             assert!(new.unwrap());
             true
         }).await;
-        assert!(drops >= 2, "an await was visited: {drops}");
+        assert!(drops >= 1, "it was dropped: {drops}");
         world.check_liveness("send").await;
         let last = format!("SELECT count(*) FROM notifications WHERE message = '{drops}'");
         assert_eq!(fresh.scalar(&last).await, 1, "the acknowledged one");
@@ -76,11 +79,10 @@ on_each_backend! {
             "ping": dbos.ping(), Ok(()),
             "cancel of one that has ended": dbos.cancel(ended.id()), Ok(false),
         }
-        for (name, drops) in counts {
-            // SQLite may answer within the first poll, and the result of a workflow that ended here is at hand.
-            let least = if name == "result" || world.fresh.backend() == Backend::Sqlite { 1 } else { 2 };
-            assert!(drops >= least, "no await of {name} was visited: {drops}");
-        }
+        // An answer may be there within the first poll, at times; SQLite's often is.
+        let visited = counts.iter().filter(|(_, drops)| *drops >= 2).count();
+        let least = if world.fresh.backend() == Backend::Sqlite { 1 } else { 6 };
+        assert!(visited >= least && counts.len() == 11, "hardly an await was visited: {counts:?}");
         assert_eq!(ended.result().await.unwrap(), 3);
     }
 
@@ -94,7 +96,7 @@ on_each_backend! {
             // A dropped cancel may have cancelled; one that was not polled has not.
             drop_after(dbos.cancel(handle.id()), polls).await.is_some_and(|done| { done.unwrap(); true })
         }).await;
-        assert!(drops >= 2);
+        assert!(drops >= 1);
         handle.result().await.unwrap_err();
         assert_eq!(world.fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'CANCELLED'").await, 1);
         world.check_liveness("cancel").await;

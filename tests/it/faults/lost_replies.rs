@@ -37,6 +37,12 @@ async fn steps(fresh: &Fresh, name: &str) -> (i64, i64) {
     (fresh.scalar(&format!("{all} AND function_name = '{name}'")).await, fresh.scalar(all).await)
 }
 
+/// Until a step of that name is recorded, so that no other write is under way.
+async fn wait_for(fresh: &Fresh, step: &str) {
+    let recorded = format!("SELECT count(*) FROM operation_outputs WHERE function_name = '{step}'");
+    harness::until("a step is recorded", async || fresh.scalar(&recorded).await == 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_is_recorded_once() {
     let (fresh, site, _dbos) = survives(async |ctx: Ctx| {
@@ -174,10 +180,7 @@ async fn a_start_knows_its_own_row_and_runs_once() {
 async fn a_send_from_outside_knows_its_own_message() {
     let (fresh, site, dbos) = behind_a_proxy().await;
     let waits = dbos.start(inbox, "elsewhere".to_owned()).id("inbox").await.unwrap();
-    harness::until("it waits", async || {
-        fresh.scalar("SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'inbox'").await == 1
-    })
-    .await;
+    wait_for(&fresh, "DBOS.sleep").await;
     site.proxy().cut_reply_after(1);
     let new = dbos.send(waits.id(), "hello").topic("t").await.unwrap();
     assert_eq!(site.proxy().cuts(), 1);
@@ -189,6 +192,7 @@ async fn a_send_from_outside_knows_its_own_message() {
 async fn a_cancel_is_done_though_its_answer_was_lost() {
     let (fresh, site, dbos) = behind_a_proxy().await;
     let waits = dbos.start(inbox, "t".to_owned()).id("inbox").await.unwrap();
+    wait_for(&fresh, "DBOS.sleep").await;
     site.proxy().cut_reply_after(1);
     dbos.cancel(waits.id()).await.unwrap();
     assert_eq!(site.proxy().cuts(), 1);
