@@ -1,5 +1,6 @@
 //! The store on SQLite: one file, one writer, nothing to install.
 
+mod batch;
 mod classify;
 mod lane;
 mod mailbox;
