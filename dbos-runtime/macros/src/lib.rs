@@ -4,7 +4,7 @@ use proc_macro::TokenStream;
 
 mod workflow;
 
-/// Makes an `async fn` a workflow: a unit struct of the function's name that can be registered and started.
+/// Makes an `async fn` a workflow: a constant of the function's name that can be registered and started.
 ///
 /// The function takes the application's context and at most one input (a tuple is several arguments on the wire), and
 /// returns a `Result` whose error is the context's:

@@ -28,15 +28,21 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<T
         return Err(Error::new(function.sig.span(), "a workflow returns a `Result`"));
     };
     let (body, inner) = (&function.block, format_ident!("run"));
+    let hidden = format_ident!("__workflow_{}", ident);
     // The error of a wrong return type should point at the return type.
     let success = quote_spanned!(output.span()=> <#output as ::dbos_runtime::__private::Fallible>::Ok);
     Ok(quote! {
+        // A constant, like the function that it stands for, does not get in the way of a module of the same name.
         #(#attributes)*
+        #[allow(non_upper_case_globals)]
+        #visibility const #ident: #hidden = #hidden;
+
+        #[doc(hidden)]
         #[allow(non_camel_case_types)]
         #[derive(Clone, Copy, Debug)]
-        #visibility struct #ident;
+        #visibility struct #hidden;
 
-        impl ::dbos_runtime::Target for #ident {
+        impl ::dbos_runtime::Target for #hidden {
             type Input = #input_type;
             type Output = #success;
             type Error = <#context_type as ::dbos_runtime::__private::Context>::Error;
@@ -46,7 +52,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<T
             }
         }
 
-        impl ::dbos_runtime::Workflow for #ident {
+        impl ::dbos_runtime::Workflow for #hidden {
             type State = <#context_type as ::dbos_runtime::__private::Context>::State;
 
             fn fingerprint(&self) -> &'static str {
