@@ -136,7 +136,7 @@ impl DbosCtx {
 
     /// The facts of a workflow that the owner may know of.
     pub(crate) async fn look(&self, id: &WorkflowId) -> Result<WorkflowInfo, Problem> {
-        let info = self.dbos().info(id.as_str()).await?;
+        let info = self.dbos().info(id).await?;
         // A foreign workflow gets the answer of one that is not there, so that nobody finds out which ids exist.
         if self.owns(&info) {
             Ok(info)
@@ -177,8 +177,8 @@ impl DbosCtx {
 
     fn configured<O>(&self, start: Start<O, Error>, id: Option<WorkflowId>) -> Start<O, Error> {
         let start = match id {
-            Some(id) if self.scope.settings.compare_inputs => start.id(id.as_str()).same_input(),
-            Some(id) => start.id(id.as_str()),
+            Some(id) if self.scope.settings.compare_inputs => start.id(id).same_input(),
+            Some(id) => start.id(id),
             None => start,
         };
         let start = match self.owner.user() {

@@ -72,8 +72,7 @@ impl DbosCtx {
 
     /// Waits until the workflow has ended; for ever when that cannot be known.
     async fn end_of(&self, id: &WorkflowId) {
-        let handle: Result<WorkflowHandle<IgnoredAny, Error>, Error> =
-            self.dbos().retrieve(id.as_str()).await;
+        let handle: Result<WorkflowHandle<IgnoredAny, Error>, Error> = self.dbos().retrieve(id).await;
         if let Ok(handle) = handle {
             let _ = handle.result().await;
             if handle.status().await.is_ok_and(|info| info.status.is_some_and(WorkflowStatus::is_terminal)) {

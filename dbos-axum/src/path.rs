@@ -51,6 +51,7 @@ fn refused(rejection: PathRejection) -> Problem {
                 ErrorKind::ParseErrorAtKey { key, .. } | ErrorKind::InvalidUtf8InPathParam { key } => {
                     format!("`{key}` in the path is not valid.")
                 }
+                ErrorKind::Message(message) => format!("The path: {message}"),
                 _ => "A parameter in the path is not valid.".to_owned(),
             }
         }

@@ -13,6 +13,7 @@ mod conformance;
 mod crash;
 mod drops;
 mod faults;
+mod http_layer;
 mod schema_parity;
 mod tidy;
 mod widget_store;

@@ -15,7 +15,7 @@ pub use backend::{Backend, Fresh};
 
 /// Expands each test to one on SQLite and one on Postgres: a module of the test's name with two functions.
 ///
-/// ```ignore
+/// ```text
 /// on_each_backend! {
 ///     async fn a_start_is_found_again(fresh: Fresh) { … }
 /// }

@@ -64,7 +64,7 @@ impl<DB: Backend> Datasource<DB> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for a URL that cannot be used, [`ErrorKind::Unavailable`] when nothing answers.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a URL that cannot be used, [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when nothing answers.
     pub async fn connect(url: &str) -> Result<Self> {
         let pool = DB::open(url).await?;
         Self::from_pool(pool)
@@ -74,7 +74,7 @@ impl<DB: Backend> Datasource<DB> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for a database of an unknown kind.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a database of an unknown kind.
     pub fn from_pool(pool: Pool<DB>) -> Result<Self> {
         let dialect = DB::dialect(&pool)?;
         let writer = DB::file(&pool).map(|file| Writer::of(&file));

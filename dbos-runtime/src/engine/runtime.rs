@@ -274,7 +274,7 @@ impl Dbos {
     ///
     /// [`ErrorKind::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<()> {
-        Ok(self.shared.store.now().await.map(|_| ())?)
+        wait::briefly(&self.shared, || self.shared.store.now()).await.map(|_| ())
     }
 
     /// Stops taking work, gives running workflows that long to end, and leaves the rest to be recovered.

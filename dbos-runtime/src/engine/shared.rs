@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::execution::Execution;
 use super::registry::Registry;
 use crate::config::Config;
+use crate::error::ErrorKind;
 use crate::ids::WorkflowId;
 use crate::model::workflow::Identity;
 use crate::store::Store;
@@ -61,8 +62,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Adds an execution that owns its row. One of the same workflow that was here before has lost it, and is told now:
+    /// the sweep will not find it any more.
     pub(crate) fn add(&self, execution: &Arc<Execution>) {
-        self.lock().insert(execution.fence.id.clone(), Arc::clone(execution));
+        let before = self.lock().insert(execution.fence.id.clone(), Arc::clone(execution));
+        if let Some(before) = before {
+            before.latch(ErrorKind::LostOwnership);
+        }
     }
 
     /// Removes this execution, not a later one of the same workflow.

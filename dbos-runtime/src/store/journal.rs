@@ -9,6 +9,7 @@
 //! A lane takes what came in while its last commit was under way. There is no timer: an idle lane writes at once. The
 //! lane owns its connection and its writes, so a caller that goes away changes nothing.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::failpoint::{self, Side};
+use crate::ids::{OwnerToken, WorkflowId};
+use crate::model::workflow::Fence;
 use crate::model::write::{Receipt, Write};
 use crate::store::error::StoreError;
 use crate::store::wakeups::Wakeups;
@@ -280,6 +283,9 @@ fn refusal(error: &sqlx::Error) -> Receipt {
 struct Batch {
     writes: Vec<Write>,
     replies: Vec<(oneshot::Sender<Receipt>, Option<Instant>)>,
+    /// Whose ownership its writes assume. A stale execution's write does not go together with the owner's: a
+    /// statement that finds the workflow owned would take both.
+    owners: HashMap<WorkflowId, OwnerToken>,
     rows: usize,
     bytes: usize,
 }
@@ -287,6 +293,9 @@ struct Batch {
 impl Batch {
     fn push(&mut self, entry: Entry) {
         let (rows, bytes) = entry.write.weight();
+        if let Some(fence) = entry.write.fence() {
+            self.owners.insert(fence.id.clone(), fence.token.clone());
+        }
         self.rows += rows;
         self.bytes += bytes;
         self.writes.push(entry.write);
@@ -295,7 +304,10 @@ impl Batch {
 
     fn has_room_for(&self, write: &Write) -> bool {
         let (rows, bytes) = write.weight();
-        self.rows + rows <= BATCH_ROWS && self.bytes + bytes <= BATCH_BYTES
+        let rival = |fence: &Fence| self.owners.get(&fence.id).is_some_and(|owner| *owner != fence.token);
+        self.rows + rows <= BATCH_ROWS
+            && self.bytes + bytes <= BATCH_BYTES
+            && !write.fence().is_some_and(rival)
     }
 
     fn pass(&self, side: Side) {

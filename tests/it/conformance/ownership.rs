@@ -223,6 +223,31 @@ on_each_backend! {
         assert_eq!((taken.len(), steps(&fresh, "w").await.len()), (1, 2));
     }
 
+    // C70, C81: recovered from outside, and claimed by the very process that still runs it.
+    async fn an_execution_that_its_own_process_replaces_is_told_and_its_handle_answers(fresh: Fresh) {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let dbos = launch(&fresh, move |ctx, _| {
+            let tell = tell.clone();
+            async move {
+                let got = ctx.recv::<Value>("t").timeout(HOUR).await;
+                if let Err(error) = &got {
+                    tell.send(error.kind()).unwrap();
+                }
+                Ok(json!(got?))
+            }
+        })
+        .await;
+        let handle = start(&dbos, "w").await;
+        until_rows(&fresh, 1, "operation_outputs").await;
+        fresh.execute("UPDATE workflow_status SET status = 'ENQUEUED', queue_name = '_dbos_internal_queue', owner_xid = NULL").await;
+        let stopped = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+        assert_eq!(stopped.expect("it is told"), Some(ErrorKind::LostOwnership));
+        until_rows(&fresh, 1, "workflow_status WHERE status = 'PENDING' AND recovery_attempts = 2").await;
+        dbos.send(&id("w"), "m").topic("t").await.unwrap();
+        assert_eq!(result_of(&handle).await.unwrap(), "m");
+        assert_eq!(steps(&fresh, "w").await.len(), 2);
+    }
+
     // F30: declared dead by mistake. What may be doubled is one step body, and nothing that is recorded.
     async fn a_process_wrongly_declared_dead_doubles_one_step_body_at_most(fresh: Fresh) {
         let calls: Arc<[AtomicU32; 3]> = Arc::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use dbos_runtime::{Builder, Ctx as AnyCtx, Error, ErrorKind, WorkflowRef};
+use dbos_runtime::{Builder, Error, ErrorKind, WorkflowRef};
 use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
@@ -223,7 +223,6 @@ on_each_backend! {
     // F29, F31, K02: several sweeps at once, by processes that wrongly share a name.
     async fn launches_at_once_under_one_name_run_everything_to_one_end(fresh: Fresh) {
         const MANY: usize = 30;
-        let calls: Arc<AtomicU32> = Arc::default();
         let body = async |ctx: Ctx, input: Value| {
             if input == "sink" {
                 return Ok(Value::Null);
@@ -250,7 +249,6 @@ on_each_backend! {
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_output").await, 31);
         let most = fresh.scalar("SELECT max(recovery_attempts) FROM workflow_status").await;
         assert!((2..=9).contains(&most), "{most} dispatches for one start and eight launches");
-        drop(calls);
         join_all(all.iter().map(crash)).await;
     }
 
@@ -308,7 +306,7 @@ on_each_backend! {
 
     // K17, P472
     async fn a_recovered_workflow_still_knows_on_whose_behalf_it_runs(fresh: Fresh) {
-        let body = async |ctx: AnyCtx<(), Error>, _| {
+        let body = async |ctx: Ctx, _| {
             let user = ctx.authenticated_user().map(str::to_owned);
             ctx.recv::<Value>("go").timeout(HOUR).await?;
             Ok(json!(user))

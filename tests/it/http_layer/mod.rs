@@ -1,5 +1,4 @@
 //! The HTTP layer, as its clients see it.
-#![expect(clippy::unwrap_used, reason = "a test may fail in the shortest way there is")]
 
 mod body;
 mod message;

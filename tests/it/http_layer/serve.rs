@@ -114,7 +114,7 @@ async fn dribbling_clients_do_not_keep_others_out() {
     }
     let begun = Instant::now();
     assert!(served.exchange(get_request("/peer")).await.starts_with("HTTP/1.1 200"));
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_secs(3));
     // Half a head is no request, so it does not hold the end up.
     assert!(served.end().await < Duration::from_secs(5));
 }
@@ -193,7 +193,7 @@ async fn no_more_connections_are_served_than_allowed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_is_answered_with_202_when_the_server_stops() {
-    let served = Served::start(|serve| serve.drain(Duration::from_secs(2))).await;
+    let served = Served::start(|serve| serve.drain(Duration::from_secs(4))).await;
     let mut waiting = JoinSet::new();
     for _ in 0..20 {
         let mut stream = served.connect().await;
@@ -212,7 +212,7 @@ async fn a_wait_is_answered_with_202_when_the_server_stops() {
         assert!(!answer.contains("preference-applied"), "{answer}");
     }
     // At once, not after the drain.
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     task.join_next().await.unwrap().unwrap();
     assert!(dbos.shutdown_token().is_cancelled());
     // The workflows are left to the next process.

@@ -121,7 +121,7 @@ on_each_backend! {
         }
         let refused = client.post("/checkout/a%20b").json(&cart()).send().await;
         is_problem(&refused, 400, Some("invalid-argument"));
-        assert!(refused.json()["detail"].as_str().unwrap().starts_with("`key` in the path: A key is 1 to 255"));
+        assert!(refused.json()["detail"].as_str().unwrap().starts_with("The path: A key is 1 to 255"));
         end(&dbos).await;
     }
 

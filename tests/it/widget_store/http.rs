@@ -325,7 +325,7 @@ async fn a_restart_of_the_database_is_not_noticed_by_who_looks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the runtime's pool finds its stale connections one by one, a failed call each"]
+
 async fn a_restart_of_the_database_is_not_noticed_by_who_buys() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (shop, proxy) = busy_shop(&fresh).await;

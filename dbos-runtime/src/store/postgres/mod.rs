@@ -16,8 +16,8 @@ mod wakeups;
 mod workflows;
 
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -43,6 +43,26 @@ pub(crate) struct Postgres {
     statements: Arc<Statements>,
     identity: Arc<Identity>,
     listen: bool,
+    lost: LastLoss,
+}
+
+/// When a connection of the pool was last found broken. What was opened before then is not used again: the server that
+/// it led to is gone, and finding each of its connections broken one by one would cost a failed question each.
+type LastLoss = Arc<Mutex<Option<Instant>>>;
+
+/// The pool for questions. Connections are not tested before use, which would be a round trip for each.
+fn pool(size: u32, options: PgConnectOptions, lost: &LastLoss) -> PgPool {
+    let lost = Arc::clone(lost);
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(DEADLINE)
+        .test_before_acquire(false)
+        .before_acquire(move |_, connection| {
+            let lost = *lost.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = Instant::now().checked_sub(connection.age);
+            Box::pin(async move { Ok(lost.is_none_or(|lost| opened.is_some_and(|opened| opened > lost))) })
+        })
+        .connect_lazy_with(options)
 }
 
 impl Postgres {
@@ -70,17 +90,15 @@ impl Postgres {
         tokio::time::timeout(config.startup_timeout, opening)
             .await
             .map_err(|_| Error::new(ErrorKind::Initialization, "the database did not answer in time"))??;
-        let pool = PgPoolOptions::new()
-            .max_connections(config.pool_size)
-            .acquire_timeout(DEADLINE)
-            .test_before_acquire(false)
-            .connect_lazy_with(options.clone());
+        let lost = Arc::new(Mutex::new(None));
+        let pool = pool(config.pool_size, options.clone(), &lost);
         Ok(Self {
             pool,
             options,
             statements: Arc::new(Statements::new(&config.schema)),
             identity,
             listen: config.listen_notify,
+            lost,
         })
     }
 
@@ -111,7 +129,9 @@ impl Postgres {
             Ok(Err(error)) => classify(error),
             Err(_) => StoreError::Deadline(DEADLINE),
         };
-        if !error.breaks_connection() {
+        if error.breaks_connection() {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        } else {
             asked.0 = None;
         }
         Err(error)
