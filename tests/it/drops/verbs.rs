@@ -119,7 +119,7 @@ on_each_backend! {
         let torn = "SELECT count(*) FROM (SELECT id FROM orders UNION ALL SELECT workflow_uuid FROM operation_outputs \
              WHERE function_name = 'verb' AND (workflow_uuid LIKE 'transaction-%' OR workflow_uuid LIKE 'begin-%')) AS both_of_them \
              GROUP BY id HAVING count(*) <> 2";
-        assert_eq!(fresh.rows(torn).await, Vec::<serde_json::Value>::new());
+        assert!(fresh.rows(torn).await.is_empty());
         assert!(fresh.scalar("SELECT count(*) FROM orders").await >= 2);
         let torn = "SELECT count(*) FROM notifications n WHERE topic = 'there' AND consumed <> EXISTS (SELECT 1 FROM operation_outputs o \
              WHERE o.workflow_uuid = n.destination_uuid AND o.function_name = 'DBOS.recv')";
