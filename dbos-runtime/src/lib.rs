@@ -97,8 +97,9 @@
 //!
 //! # Features
 //!
-//! `postgres`, `sqlite` (both on unless turned off; each builds without the other), `macros`, `any` (a [`Datasource`] over
-//! `sqlx::Any`, for code that runs on both), `failpoints` (named commit boundaries for crash tests; never in production).
+//! `postgres`, `sqlite` (both on unless turned off; each builds without the other), `macros`, `tls` (encrypted
+//! connections to Postgres), `any` (a [`Datasource`] over `sqlx::Any`, for code that runs on both), `failpoints` (named
+//! commit boundaries for crash tests; never in production).
 
 mod config;
 mod datasource;

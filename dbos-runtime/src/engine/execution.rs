@@ -137,6 +137,8 @@ impl Execution {
         };
         let error = self.latch.get_or_init(|| Error::new(kind, message).about(id)).clone();
         self.interrupt.cancel();
+        // Its waiters need not wait for a body that has nothing more to say: the row knows.
+        self.completion.set(Ended::Elsewhere);
         error
     }
 

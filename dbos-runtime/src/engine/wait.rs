@@ -24,7 +24,8 @@ where
 {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match question().await {
+        // Boxed: a caller that goes on to wait does not keep the room of its question.
+        match Box::pin(question()).await {
             Ok(answer) => return Ok(answer),
             Err(error) if !error.is_transient() => return Err(error.into()),
             Err(error) => {

@@ -228,3 +228,19 @@ on_each_backend! {
         assert_eq!(status(&fresh, "parent").await, "SUCCESS");
     }
 }
+
+on_each_backend! {
+    async fn a_waiter_hears_of_the_cancel_though_the_body_does_not_end(fresh: Fresh) {
+        let dbos = harness::builder(&fresh)
+            .register_fn("stuck", |_: dbos_runtime::Ctx, (): ()| std::future::pending::<Result<(), Error>>())
+            .launch()
+            .await
+            .unwrap();
+        let stuck = dbos_runtime::WorkflowRef::<(), ()>::named("stuck");
+        let handle = dbos.start(stuck, ()).id("w").await.unwrap();
+        assert!(dbos.cancel(handle.id()).await.unwrap());
+        let error = tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("it is told");
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::AwaitedWorkflowCancelled);
+        dbos.shutdown(Duration::ZERO).await;
+    }
+}
