@@ -168,6 +168,11 @@ impl Error {
         Self::new(ErrorKind::InvalidArgument, message)
     }
 
+    pub(crate) fn no_workflow(id: &str) -> Self {
+        let error = Self::new(ErrorKind::NonExistentWorkflow, format!("workflow {id} does not exist"));
+        error.about(&WorkflowId::trusted(id))
+    }
+
     pub(crate) fn about(mut self, workflow_id: &WorkflowId) -> Self {
         self.repr.workflow_id = Some(workflow_id.clone());
         self

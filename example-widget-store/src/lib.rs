@@ -13,11 +13,13 @@
 mod app;
 mod error;
 mod http;
+mod state;
 
 pub mod db;
 pub mod settings;
 pub mod workflows;
 
-pub use self::app::{AppState, app};
+pub use self::app::app;
 pub use self::error::StartError;
 pub use self::settings::Settings;
+pub use self::state::AppState;

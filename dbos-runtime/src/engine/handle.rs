@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::execution::{Completion, Ended};
 use super::shared::Shared;
-use super::{signals, wait};
+use super::wait;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::model::status::WorkflowStatus;
@@ -112,7 +112,7 @@ impl<T: DeserializeOwned, E: DurableError> WorkflowHandle<T, E> {
         let shared = &self.shared;
         let ids = [self.id.as_str()];
         let mut endings = wait::briefly(shared, || shared.store.endings(&ids)).await?;
-        let ending = endings.pop().ok_or_else(|| signals::missing(self.id.as_str()))?;
+        let ending = endings.pop().ok_or_else(|| Error::no_workflow(self.id.as_str()))?;
         if WorkflowStatus::from_text(&ending.status).is_some_and(WorkflowStatus::is_terminal) {
             return decode(&ending).map(Some);
         }
@@ -210,5 +210,5 @@ impl From<WorkflowRow> for WorkflowInfo {
 
 pub(crate) async fn info(shared: &Shared, id: &WorkflowId) -> Result<WorkflowInfo> {
     let row = wait::briefly(shared, || shared.store.look(id.as_str())).await?;
-    row.map(WorkflowInfo::from).ok_or_else(|| signals::missing(id.as_str()))
+    row.map(WorkflowInfo::from).ok_or_else(|| Error::no_workflow(id.as_str()))
 }

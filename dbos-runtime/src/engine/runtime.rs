@@ -359,7 +359,7 @@ impl IntoFuture for SendMessage {
             match tokio::time::timeout(patience, sending).await.unwrap_or(Some(Receipt::Expired)) {
                 // Without a key nobody else has its identity: if it was there already, an answer was lost.
                 Some(Receipt::Sent(new)) => Ok(new > 0 || !keyed),
-                Some(Receipt::NoDestination) => Err(signals::missing(&destination)),
+                Some(Receipt::NoDestination) => Err(Error::no_workflow(&destination)),
                 Some(Receipt::Expired) => Err(wait::unavailable()),
                 Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
                 Some(other) => {

@@ -157,17 +157,12 @@ async fn send(execution: &Arc<Execution>, number: i32, message: NewMessage) -> R
     let sent = execution.record_effect(row.clone(), Vec::new(), vec![message]).await;
     match sent {
         Err(error) if error.kind() == ErrorKind::NonExistentWorkflow => {
-            let error = missing(&destination);
+            let error = Error::no_workflow(&destination);
             execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
             Err(error)
         }
         other => other,
     }
-}
-
-pub(crate) fn missing(id: &str) -> Error {
-    let error = Error::new(ErrorKind::NonExistentWorkflow, format!("workflow {id} does not exist"));
-    error.about(&WorkflowId::trusted(id))
 }
 
 async fn receive(

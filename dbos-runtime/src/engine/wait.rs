@@ -88,7 +88,7 @@ pub(crate) async fn ending(shared: &Shared, id: &WorkflowId) -> Result<Ending> {
         let hint = subscription.hint();
         let mut endings = patiently(shared, || shared.store.endings(&ids)).await?;
         let Some(ending) = endings.pop() else {
-            return Err(super::signals::missing(id.as_str()));
+            return Err(Error::no_workflow(id.as_str()));
         };
         if WorkflowStatus::from_text(&ending.status).is_some_and(WorkflowStatus::is_terminal) {
             return Ok(ending);

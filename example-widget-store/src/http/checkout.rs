@@ -4,8 +4,8 @@ use axum::extract::State;
 use dbos_axum::{DbosCtx, IdempotencyKey, Path};
 
 use super::event::wait_for;
-use crate::app::AppState;
 use crate::error::ShopError;
+use crate::state::AppState;
 use crate::workflows::checkout::{PAYMENT_ID, checkout};
 
 /// `POST /checkout/{key}`

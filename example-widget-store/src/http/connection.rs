@@ -8,8 +8,8 @@ use axum::http::request::Parts;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection};
 
-use crate::app::AppState;
 use crate::error::ShopError;
+use crate::state::AppState;
 
 /// A connection for a question or two. Give it back before waiting for anything else.
 pub(crate) struct Connection(PoolConnection<Any>);

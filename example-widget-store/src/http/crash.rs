@@ -8,8 +8,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::app::AppState;
 use crate::settings::Settings;
+use crate::state::AppState;
 
 /// Long enough for the answer to leave.
 const LAST_WORDS: Duration = Duration::from_millis(100);

@@ -4,8 +4,8 @@ use dbos_axum::DbosCtx;
 use dbos_runtime::WorkflowId;
 use serde::de::DeserializeOwned;
 
-use crate::app::AppState;
 use crate::error::ShopError;
+use crate::state::AppState;
 
 /// A purchase's event, as soon as it is published. Nothing is held meanwhile, and a shop that closes does not wait.
 pub(crate) async fn wait_for<T: DeserializeOwned>(

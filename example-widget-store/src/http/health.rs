@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 
-use crate::app::AppState;
 use crate::error::ShopError;
+use crate::state::AppState;
 
 /// `GET /healthz`: whether the shop can work, which it cannot without its database
 pub(crate) async fn check(State(app): State<AppState>) -> Result<&'static str, ShopError> {

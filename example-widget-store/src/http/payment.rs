@@ -6,9 +6,9 @@ use dbos_runtime::WorkflowId;
 
 use super::connection::Connection;
 use super::event::wait_for;
-use crate::app::AppState;
 use crate::db::orders;
 use crate::error::ShopError;
+use crate::state::AppState;
 use crate::workflows::checkout::{DECISION, ORDER_ID, PAYMENT_STATUS};
 
 /// `POST /payment_webhook/{payment_id}/{payment_status}`
