@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
 mod receipts;
+mod rows;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;

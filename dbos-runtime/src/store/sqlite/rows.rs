@@ -1,60 +1,9 @@
-//! Rows of the driver as rows of the model. Every column that another SDK may leave empty is optional.
+//! Rows of this driver as rows of the model.
 
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use crate::model::step::StepRow;
 use crate::model::workflow::{Ending, Existing, WorkflowRow};
+use crate::store::rows::rows;
 
-pub(super) fn step(row: &SqliteRow) -> Result<StepRow, sqlx::Error> {
-    Ok(StepRow {
-        number: row.try_get("function_id")?,
-        name: row.try_get("function_name")?,
-        output: row.try_get("output")?,
-        error: row.try_get("error")?,
-        child: row.try_get("child_workflow_id")?,
-        started: row.try_get("started_at_epoch_ms")?,
-        completed: row.try_get("completed_at_epoch_ms")?,
-        serialization: row.try_get("serialization")?,
-    })
-}
-
-pub(super) fn existing(row: &SqliteRow) -> Result<Existing, sqlx::Error> {
-    Ok(Existing {
-        status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
-        name: row.try_get("name")?,
-        class_name: row.try_get("class_name")?,
-        config_name: row.try_get("config_name")?,
-        creator: row.try_get("creator_xid")?,
-        input: row.try_get("input")?,
-    })
-}
-
-pub(super) fn ending(row: &SqliteRow) -> Result<Ending, sqlx::Error> {
-    Ok(Ending {
-        id: row.try_get("workflow_uuid")?,
-        status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
-        output: row.try_get("output")?,
-        error: row.try_get("error")?,
-        serialization: row.try_get("serialization")?,
-    })
-}
-
-pub(super) fn workflow(row: &SqliteRow) -> Result<WorkflowRow, sqlx::Error> {
-    Ok(WorkflowRow {
-        id: row.try_get("workflow_uuid")?,
-        status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
-        name: row.try_get("name")?,
-        executor: row.try_get("executor_id")?,
-        version: row.try_get("application_version")?,
-        user: row.try_get("authenticated_user")?,
-        roles: row.try_get("authenticated_roles")?,
-        attributes: row.try_get("attributes")?,
-        queue: row.try_get("queue_name")?,
-        parent: row.try_get("parent_workflow_id")?,
-        attempts: row.try_get("recovery_attempts")?,
-        created_at: row.try_get("created_at")?,
-        updated_at: row.try_get("updated_at")?,
-        completed_at: row.try_get("completed_at")?,
-    })
-}
+rows!(sqlx::sqlite::SqliteRow);
