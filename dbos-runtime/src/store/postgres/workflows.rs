@@ -38,22 +38,29 @@ WHERE status = 'PENDING' AND executor_id = $1 AND application_version = $2
     AND (application_name = $3 OR application_name IS NULL)";
 
 /// Claims and reads in one statement all that is needed to run what was claimed.
+///
+/// The lock finds a row's newest version, everything else is read as of the statement's beginning. A row that was
+/// claimed, run and given back in between would come with a history that misses its last steps, so it is left for the
+/// next claim: `known` is the row as the history knows it.
 const CLAIM: &str = "\
 WITH picked AS (
-    SELECT workflow_uuid FROM {s}.workflow_status
+    SELECT workflow_uuid, recovery_attempts, updated_at FROM {s}.workflow_status
     WHERE queue_name = $1 AND status = 'ENQUEUED' AND name = ANY($2)
         AND (application_name = $3 OR application_name IS NULL)
         AND (application_version = $4 OR (application_version IS NULL AND $4 = coalesce((
             SELECT version_name FROM {s}.application_versions WHERE application_name = $3 OR application_name IS NULL
             ORDER BY version_timestamp DESC LIMIT 1), $4)))
     ORDER BY priority, created_at LIMIT $7 FOR UPDATE SKIP LOCKED
+), current AS (
+    SELECT picked.workflow_uuid FROM picked JOIN {s}.workflow_status known USING (workflow_uuid)
+    WHERE known.recovery_attempts IS NOT DISTINCT FROM picked.recovery_attempts AND known.updated_at = picked.updated_at
 ), claimed AS (
     UPDATE {s}.workflow_status w
     SET status = 'PENDING', owner_xid = $6, application_version = $4, executor_id = $5, application_name = $3,
         started_at_epoch_ms = (EXTRACT(epoch FROM now()) * 1000)::int8, rate_limited = FALSE,
         updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8,
         recovery_attempts = coalesce(w.recovery_attempts, 0) + 1
-    FROM picked WHERE w.workflow_uuid = picked.workflow_uuid AND w.status = 'ENQUEUED'
+    FROM current WHERE w.workflow_uuid = current.workflow_uuid AND w.status = 'ENQUEUED'
     RETURNING w.*
 )
 SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
