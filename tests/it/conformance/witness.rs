@@ -244,8 +244,10 @@ on_each_backend! {
         // A shutdown that waits for the execution to end.
         first.shutdown(std::time::Duration::from_secs(10)).await;
         let adopted = second.retrieve::<String, Fail>("w").await.unwrap();
-        assert_eq!(adopted.result().await.unwrap(), "ink sold in run 2");
-        assert_eq!((app.runs(), other.runs()), (1, 2));
+        let result = adopted.result().await.unwrap();
+        // The two transactions may meet in a serialization failure, after which a body runs once more.
+        assert_eq!(result, format!("ink sold in run {}", other.runs()));
+        assert!((1..=2).contains(&app.runs()) && (2..=3).contains(&other.runs()), "{} {}", app.runs(), other.runs());
         assert_eq!(entries(&application).await, ["ink"]);
         let names: Vec<String> = steps(&fresh).await.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["sell", "count", "count"]);
