@@ -17,6 +17,7 @@ mod scene;
 mod sends;
 mod shutdown;
 mod sleeps;
+mod spans;
 mod steps;
 mod support;
 mod takeover;
