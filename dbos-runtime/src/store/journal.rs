@@ -319,9 +319,13 @@ impl Batch {
     /// Only for writes that were never sent: one that was may have been committed.
     fn expire(&mut self) {
         let now = Instant::now();
+        let is_over = |patience: Option<Instant>| patience.is_some_and(|patience| patience <= now);
+        if !self.replies.iter().any(|(_, patience)| is_over(*patience)) {
+            return;
+        }
         let entries = std::mem::take(self);
         for (write, (reply, patience)) in entries.writes.into_iter().zip(entries.replies) {
-            if patience.is_some_and(|patience| patience <= now) {
+            if is_over(patience) {
                 let _ = reply.send(Receipt::Expired);
             } else {
                 self.push(Entry { write, patience, reply });
