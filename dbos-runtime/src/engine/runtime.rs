@@ -351,6 +351,7 @@ impl IntoFuture for SendMessage {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            guard::outside_of_transactions()?;
             let message =
                 signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
             let (destination, keyed) = (message.destination.clone(), self.key.is_some());

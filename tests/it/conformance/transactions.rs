@@ -321,3 +321,35 @@ async fn the_native_drivers_work_as_well() {
     assert_eq!(ledger::entries(&fresh).await, ["x"]);
     kill(dbos).await;
 }
+
+on_each_backend! {
+    // Where the database has one writer, each of these would wait for the transaction that waits for it.
+    async fn the_runtime_refuses_to_write_from_inside_a_body(fresh: Fresh) {
+        let app = Parts::on(&fresh).await;
+        let runtime = std::sync::Arc::new(std::sync::OnceLock::<dbos_runtime::Dbos>::new());
+        let inside = runtime.clone();
+        let dbos = launch(harness::builder(&fresh), app, move |ctx: Ctx| {
+            let inside = inside.clone();
+            async move {
+                let id = ctx.workflow_id().clone();
+                let kinds = ctx.transaction(&ctx.state().db, "writes", async move |_| {
+                    let dbos = inside.get().expect("launched");
+                    let refused = [
+                        dbos.send(&id, "x").await.err(),
+                        dbos.start(W, ()).await.err(),
+                        dbos.cancel(&id).await.err(),
+                    ];
+                    Ok(refused.map(|error| error.map(|error| error.kind())).to_vec())
+                });
+                Ok(format!("{:?}", kinds.await?))
+            }
+        })
+        .await;
+        runtime.set(dbos.clone()).expect("set once");
+        let result = dbos.start(W, ()).await.unwrap();
+        let kinds = tokio::time::timeout(std::time::Duration::from_secs(8), result.result()).await;
+        assert_eq!(kinds.expect("nothing waits for itself").unwrap(), format!("{:?}", [Some(ErrorKind::Misplaced); 3]));
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 1);
+        kill(dbos).await;
+    }
+}
