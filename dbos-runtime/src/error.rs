@@ -66,10 +66,24 @@ pub enum ErrorKind {
     ConflictingWorkflow,
     /// The id was started with another input (only where asked to compare).
     InputMismatch,
+    /// The id is in use, and the start asked not to attach to the workflow that has it.
+    WorkflowIdInUse,
+    /// Another workflow on the queue holds the deduplication id.
+    QueueDeduplicated,
+    /// The workflow's user has none of the roles that it requires.
+    NotAuthorized,
     /// The replayed code asks for another step than the one recorded at this position.
     UnexpectedStep,
     /// Two durable calls of one execution recorded the same position.
     StepNondeterminism,
+    /// A patch was asked for while sibling calls were taking step numbers.
+    PatchNondeterminism,
+    /// Two recorded reads of streams overlapped in one workflow.
+    StreamNondeterminism,
+    /// A stream gave no value in time, or ended before the asked offset.
+    StreamTimeout,
+    /// A listing took longer than its time limit.
+    QueryTimeout,
     /// A step used up its attempts; [`Error::attempts`] says what each one met.
     MaxStepRetriesExceeded,
     /// One attempt of a step took longer than its time limit.
@@ -109,12 +123,19 @@ impl ErrorKind {
             Self::NotRegistered => 4,
             Self::NonExistentWorkflow => 5,
             Self::MaxStepRetriesExceeded => 7,
+            Self::NotAuthorized => 8,
             Self::ConflictingWorkflow => 9,
             Self::Cancelled => 10,
             Self::UnexpectedStep => 11,
+            Self::QueueDeduplicated => 12,
             Self::AwaitedWorkflowCancelled => 13,
             Self::MaxRecoveryAttemptsExceeded => 14,
+            Self::PatchNondeterminism => 15,
+            Self::StreamTimeout => 16,
+            Self::StreamNondeterminism => 17,
             Self::StepTimeout => 18,
+            Self::QueryTimeout => 26,
+            Self::WorkflowIdInUse => 27,
             Self::StepNondeterminism => 28,
             _ => return None,
         })
@@ -129,6 +150,13 @@ impl ErrorKind {
             Self::NonExistentWorkflow => "DBOSNonExistentWorkflowError",
             Self::ConflictingWorkflow => "DBOSConflictingWorkflowError",
             Self::InputMismatch => "InputMismatch",
+            Self::WorkflowIdInUse => "DBOSWorkflowIDInUseError",
+            Self::QueueDeduplicated => "DBOSQueueDeduplicatedError",
+            Self::NotAuthorized => "DBOSNotAuthorizedError",
+            Self::PatchNondeterminism => "DBOSPatchNondeterminismError",
+            Self::StreamNondeterminism => "DBOSStreamNondeterminismError",
+            Self::StreamTimeout => "DBOSStreamTimeoutError",
+            Self::QueryTimeout => "DBOSQueryTimeoutError",
             Self::UnexpectedStep => "DBOSUnexpectedStepError",
             Self::StepNondeterminism => "DBOSStepNondeterminismError",
             Self::MaxStepRetriesExceeded => "DBOSMaxStepRetriesExceeded",

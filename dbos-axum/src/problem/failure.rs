@@ -17,7 +17,9 @@ impl From<Error> for Problem {
             // The messages of these name a field and its limit, and nothing else.
             ErrorKind::InvalidArgument => Self::of(INVALID_ARGUMENT).with_detail(error.to_string()),
             ErrorKind::NonExistentWorkflow => Self::of(NOT_FOUND),
-            ErrorKind::ConflictingWorkflow => Self::of(ID_CONFLICT),
+            ErrorKind::ConflictingWorkflow | ErrorKind::WorkflowIdInUse | ErrorKind::QueueDeduplicated => {
+                Self::of(ID_CONFLICT)
+            }
             ErrorKind::InputMismatch => Self::of(KEY_REUSED),
             ErrorKind::Cancelled | ErrorKind::AwaitedWorkflowCancelled => Self::of(CANCELLED),
             ErrorKind::Unavailable | ErrorKind::ShuttingDown | ErrorKind::Initialization => {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
+use super::recorded::recorded;
 use super::shared::Shared;
 use super::{replay, sleep, wait};
 use crate::error::{DurableError, Error};
@@ -92,16 +93,7 @@ impl<S, E: DurableError> Ctx<S, E> {
     pub fn get_all_events(&self, from: &WorkflowId) -> Durable<'static, (), BTreeMap<String, Value>, E> {
         let from = from.clone();
         Durable::build(&self.execution, 1, move |execution, number, ()| async move {
-            let recorded = execution.recorded(number);
-            if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, GET_ALL)? {
-                return super::step::answer(row, &execution);
-            }
-            execution.live()?;
-            let started = execution.now();
-            let events = all(&execution.shared, &from).await?;
-            let row = StepRow::marker(number, GET_ALL, started, execution.now());
-            execution.record(vec![row.with_output(payload::encode(&events)?)]).await?;
-            Ok(events)
+            Ok(recorded(&execution, number, GET_ALL, || all(&execution.shared, &from)).await?)
         })
     }
 }

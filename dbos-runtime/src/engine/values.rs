@@ -8,11 +8,9 @@ use serde::de::DeserializeOwned;
 use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
-use super::{replay, step};
+use super::recorded::recorded;
 use crate::error::DurableError;
 use crate::ids;
-use crate::model::step::StepRow;
-use crate::payload;
 use crate::time::Timestamp;
 
 impl<S, E: DurableError> Ctx<S, E> {
@@ -37,16 +35,7 @@ impl<S, E: DurableError> Ctx<S, E> {
         make: impl FnOnce(&Arc<Execution>) -> T + Send + 'static,
     ) -> Durable<'static, (), T, E> {
         Durable::build(&self.execution, 1, move |execution, number, ()| async move {
-            let recorded = execution.recorded(number);
-            if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, name)? {
-                return step::answer(row, &execution);
-            }
-            execution.live()?;
-            let (now, value) = (execution.now(), make(&execution));
-            execution
-                .record(vec![StepRow::marker(number, name, now, now).with_output(payload::encode(&value)?)])
-                .await?;
-            Ok(value)
+            Ok(recorded(&execution, number, name, || async { Ok(make(&execution)) }).await?)
         })
     }
 }

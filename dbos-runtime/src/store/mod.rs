@@ -3,6 +3,18 @@
 //! [`Store`] is the sealed choice of backend. Each question is asked here under one name and answered by the
 //! same-named file of both backends.
 
+/// Puts a question to whichever backend there is.
+macro_rules! ask {
+    ($store:expr, $backend:ident => $question:expr) => {
+        match $store {
+            #[cfg(feature = "postgres")]
+            Store::Postgres($backend) => $question,
+            #[cfg(feature = "sqlite")]
+            Store::Sqlite($backend) => $question,
+        }
+    };
+}
+
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
@@ -45,18 +57,6 @@ pub(crate) enum Store {
     Postgres(Arc<postgres::Postgres>),
     #[cfg(feature = "sqlite")]
     Sqlite(Arc<sqlite::Sqlite>),
-}
-
-/// Puts a question to whichever backend there is.
-macro_rules! ask {
-    ($store:expr, $backend:ident => $question:expr) => {
-        match $store {
-            #[cfg(feature = "postgres")]
-            Store::Postgres($backend) => $question,
-            #[cfg(feature = "sqlite")]
-            Store::Sqlite($backend) => $question,
-        }
-    };
 }
 
 type Answer<T> = std::result::Result<T, StoreError>;
