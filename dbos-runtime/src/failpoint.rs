@@ -42,6 +42,7 @@ boundaries! {
     Witness => "witness",
     Claim => "claim",
     Tick => "tick",
+    Bounce => "bounce",
     Recover => "recover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",

@@ -5,6 +5,7 @@ mod builder;
 mod child;
 mod client;
 mod context;
+mod debounce;
 mod dispatcher;
 mod durable;
 mod events;

@@ -3,6 +3,7 @@
 mod claims;
 mod classify;
 mod columns;
+mod debounce;
 mod enlisted;
 mod lane;
 mod lone;
