@@ -42,6 +42,7 @@ boundaries! {
     Witness => "witness",
     Claim => "claim",
     Recover => "recover",
+    Takeover => "takeover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
     Register => "register",

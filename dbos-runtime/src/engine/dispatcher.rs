@@ -39,8 +39,8 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) {
 
 /// Claims until the queue is empty.
 async fn look(shared: &Arc<Shared>, names: &[String]) {
-    while !shared.tasks.draining.is_cancelled() {
-        let token = OwnerToken::generate();
+    while !shared.tasks.draining.is_cancelled() && shared.presence.is_held() {
+        let token = shared.presence.token();
         let claimed = match shared.store.claim(INTERNAL_QUEUE, names, &token, MOST).await {
             Ok(claimed) => claimed,
             Err(error) => {

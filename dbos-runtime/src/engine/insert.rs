@@ -11,7 +11,7 @@ use super::registry::{Body, Target};
 use super::shared::Shared;
 use super::{guard, run, wait};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{OwnerToken, WorkflowId};
+use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
@@ -126,7 +126,7 @@ impl Undecided {
             id: request.id,
             name: request.name,
             input: request.input,
-            token: OwnerToken::generate(),
+            token: shared.presence.token(),
             user: request.user,
             roles: request.roles,
             attributes: request.attributes,

@@ -10,6 +10,7 @@ mod execution;
 mod guard;
 mod handle;
 mod insert;
+mod peers;
 mod recorded;
 mod registry;
 mod replay;

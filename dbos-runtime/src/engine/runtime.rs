@@ -28,6 +28,7 @@ use crate::model::workflow::Identity;
 use crate::model::write::{Receipt, Write};
 use crate::payload;
 use crate::store::Store;
+use crate::store::presence::Presence;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
@@ -72,20 +73,25 @@ impl Dbos {
 
     pub(crate) async fn launch(config: Config, registry: Registry) -> Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let version = config.version(|| registry.version())?;
+        let (presence, vigil) = Presence::claim(&config).await?;
         let identity = Arc::new(Identity {
             application: config.name.clone(),
-            executor: config.executor()?.as_str().to_owned(),
-            version: config.version(|| registry.version())?.as_str().to_owned(),
+            executor: presence.executor().as_str().to_owned(),
+            version: version.as_str().to_owned(),
             application_id: Config::application_id(),
         });
         let store = Store::open(&config, Arc::clone(&identity)).await?;
         let (wakeups, tasks) = (Wakeups::default(), Tasks::default());
         let journal = store.journal(&config, &wakeups, &tasks.daemons, &tasks.stopped);
         store.carry_hints(&wakeups, &tasks.daemons, &tasks.stopped);
+        let presence = Arc::new(presence);
+        store.keep(&presence, vigil, &tasks.daemons, &tasks.stopped);
         let shared = Arc::new(Shared {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             config,
             identity,
+            presence,
             registry,
             store,
             journal,

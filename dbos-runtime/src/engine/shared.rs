@@ -15,6 +15,7 @@ use crate::ids::WorkflowId;
 use crate::model::workflow::Identity;
 use crate::store::Store;
 use crate::store::journal::Journal;
+use crate::store::presence::Presence;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) serial: u64,
     pub(crate) config: Config,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) journal: Journal,

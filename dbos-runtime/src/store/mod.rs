@@ -18,6 +18,7 @@ macro_rules! ask {
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
+pub(crate) mod presence;
 mod receipts;
 mod rows;
 pub(crate) mod wakeups;

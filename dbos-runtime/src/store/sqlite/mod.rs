@@ -5,6 +5,7 @@ mod classify;
 mod lane;
 mod mailbox;
 mod migrate;
+mod presence;
 mod rows;
 mod steps;
 mod values;
