@@ -264,6 +264,20 @@ async fn concurrent_writes_share_their_commits() {
     dbos.shutdown(Duration::ZERO).await;
 }
 
+// Peers cost a quarter of a statement a second more; nobody asks on the connection that holds the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_looks_for_its_peers_with_every_fourth_poll() {
+    let (fresh, meter) = meter().await;
+    let poll = Duration::from_millis(100);
+    let dbos = builder(&fresh, &meter).peer_recovery(true).polling_interval(poll).launch().await.unwrap();
+    meter.take();
+    harness::until("twenty claims", async || meter.seen("SKIP LOCKED") >= 20).await;
+    let (looks, sent) = (meter.seen("FROM pg_locks"), meter.take());
+    assert!((4..=6).contains(&looks), "{looks} looks: {sent:#?}");
+    assert!(sent.len() <= 21 + looks, "{}: {sent:#?}", sent.len());
+    dbos.shutdown(Duration::ZERO).await;
+}
+
 // Takes three seconds, because a rate has to be measured over time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_process_sends_one_statement_a_second() {

@@ -74,7 +74,7 @@ impl Dbos {
     pub(crate) async fn launch(config: Config, registry: Registry) -> Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let version = config.version(|| registry.version())?;
-        let (presence, vigil) = Presence::claim(&config).await?;
+        let (presence, vigil) = Presence::announce(&config).await?;
         let identity = Arc::new(Identity {
             application: config.name.clone(),
             executor: presence.executor().as_str().to_owned(),

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "postgres")]
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,9 @@ use super::{Answer, Store};
 use crate::config::Config;
 use crate::error::Result;
 use crate::failpoint::{self, Boundary, Side};
-use crate::ids::{self, ExecutorId, OwnerToken};
+#[cfg(feature = "postgres")]
+use crate::ids;
+use crate::ids::{ExecutorId, OwnerToken};
 
 /// What a process is called when neither the configuration nor a free slot names it.
 const UNNAMED: &str = "local";
@@ -34,7 +37,7 @@ pub(crate) enum Vigil {
     /// There is no lock.
     None,
     #[cfg(feature = "postgres")]
-    Postgres(super::postgres::presence::Vigil),
+    Postgres(Box<super::postgres::presence::Vigil>),
 }
 
 /// What a look at the locks has shown.
@@ -48,12 +51,12 @@ pub(crate) struct Peers {
 
 impl Presence {
     /// Names this process and takes its lock, where the database can hold one and the settings want it.
-    pub(crate) async fn claim(config: &Config) -> Result<(Self, Vigil)> {
+    pub(crate) async fn announce(config: &Config) -> Result<(Self, Vigil)> {
         let configured = config.executor()?;
         #[cfg(feature = "postgres")]
         if config.announces() && config.database_url.starts_with("postgres") {
-            let (presence, vigil) = super::postgres::presence::claim(config, configured).await?;
-            return Ok((presence, Vigil::Postgres(vigil)));
+            let (presence, vigil) = super::postgres::presence::announce(config, configured).await?;
+            return Ok((presence, Vigil::Postgres(Box::new(vigil))));
         }
         let executor = configured.unwrap_or_else(|| ExecutorId::trusted(UNNAMED));
         Ok((Self::new(executor, None), Vigil::None))
@@ -99,17 +102,20 @@ impl Presence {
 }
 
 /// The lock of a name: the first eight bytes of its SHA-256, as the other SDKs derive theirs.
+#[cfg(feature = "postgres")]
 pub(crate) fn key(name: &str) -> i64 {
     let digest = Sha256::digest(name.as_bytes());
     digest.iter().take(8).fold(0, |key, byte| (key << 8) | i64::from(*byte))
 }
 
 /// The name of the lock of an executor id. One process at a time has it, while others may go by the same id.
+#[cfg(feature = "postgres")]
 pub(crate) fn slot(config: &Config, executor: &str) -> String {
     format!("dbos.executor.{}.{}.{executor}", config.schema, config.name)
 }
 
 /// The name of the lock of one life of a process.
+#[cfg(feature = "postgres")]
 pub(crate) fn life(config: &Config, executor: &str) -> String {
     format!("{}.{}", slot(config, executor), ids::random())
 }
@@ -155,6 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "postgres")]
     fn keys_are_derived_as_elsewhere() {
         assert_eq!(key("dbos.background_job.dbos.a1app.background_jobs"), 2_755_709_543_856_704_543);
         assert_eq!(key("dbos.datasource_migrations.dbos"), -539_682_970_964_697_559);

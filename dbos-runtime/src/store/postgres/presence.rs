@@ -71,12 +71,12 @@ pub(crate) struct Vigil {
 }
 
 /// Names this process, after a free slot unless it has a name, and takes the lock of this life.
-pub(crate) async fn claim(
+pub(crate) async fn announce(
     config: &Config,
     configured: Option<ExecutorId>,
 ) -> Result<(Presence, Vigil), Error> {
     let options = options(config)?;
-    let claiming = async {
+    let announcing = async {
         if config.migrate {
             migrate::create_database_if_missing(&options).await.map_err(|error| cannot_open(&error))?;
         }
@@ -92,7 +92,7 @@ pub(crate) async fn claim(
         let locks = [key(&slot(config, executor.as_str())), life];
         Ok((Presence::new(executor, Some(life)), Vigil { options: options.clone(), locks, watch }))
     };
-    tokio::time::timeout(config.startup_timeout, claiming)
+    tokio::time::timeout(config.startup_timeout, announcing)
         .await
         .map_err(|_| Error::new(ErrorKind::Initialization, "the database did not answer in time"))?
 }
