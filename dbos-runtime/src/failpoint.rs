@@ -41,6 +41,7 @@ boundaries! {
     Transaction => "transaction",
     Witness => "witness",
     Claim => "claim",
+    Tick => "tick",
     Recover => "recover",
     Takeover => "takeover",
     DeadLetter => "dead_letter",

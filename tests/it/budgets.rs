@@ -271,10 +271,15 @@ async fn an_idle_process_looks_for_its_peers_with_every_fourth_poll() {
     let poll = Duration::from_millis(100);
     let dbos = builder(&fresh, &meter).peer_recovery(true).polling_interval(poll).launch().await.unwrap();
     meter.take();
-    harness::until("twenty claims", async || meter.seen("SKIP LOCKED") >= 20).await;
-    let (looks, sent) = (meter.seen("FROM pg_locks"), meter.take());
-    assert!((4..=6).contains(&looks), "{looks} looks: {sent:#?}");
-    assert!(sent.len() <= 21 + looks, "{}: {sent:#?}", sent.len());
+    // In rounds 1, 5, 9, 13 and 17.
+    harness::until("five looks", async || meter.seen("FROM pg_locks") >= 5).await;
+    let sent = meter.take();
+    let looks = sent.iter().filter(|sql| sql.contains("FROM pg_locks")).count();
+    // The two loops do not keep step on a busy machine; a look with each poll would be half of all.
+    assert!(
+        (5..=6).contains(&looks) && (2 * looks + 1..40).contains(&sent.len()),
+        "{looks} looks: {sent:#?}"
+    );
     dbos.shutdown(Duration::ZERO).await;
 }
 

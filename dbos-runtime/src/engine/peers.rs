@@ -39,7 +39,7 @@ impl Peers {
         let recovered = shared.store.take_over(&locks, INTERNAL_QUEUE).await?;
         if recovered > 0 {
             tracing::warn!(recovered, "a process died; its workflows are on their queues again");
-            shared.enqueued.notify_one();
+            shared.wakeups.bell().ring_all();
         }
         Ok(())
     }
