@@ -46,7 +46,8 @@ SELECT EXISTS (SELECT FROM held WHERE lock = $2::int8::text) AS present, ARRAY(
 ) AS dead";
 
 /// Who holds a lock while it puts the work back is the only one who does so, and keeps its owner from coming back
-/// before it is done. Rows are locked in the order of their ids, as every batch does.
+/// before it is done. A row that a transaction of the dead still holds is
+/// left for a later look, and does not hold up the others.
 const TAKE_OVER: &str = "\
 WITH free AS MATERIALIZED (
     SELECT lock::text AS lock FROM unnest($1::int8[]) AS lock WHERE pg_try_advisory_xact_lock(lock)
@@ -54,7 +55,7 @@ WITH free AS MATERIALIZED (
     SELECT workflow_uuid, owner_xid FROM {s}.workflow_status
     WHERE status = 'PENDING' AND owner_xid LIKE '%@%' AND (application_name = $2 OR application_name IS NULL)
         AND split_part(owner_xid, '@', 2) IN (SELECT lock FROM free)
-    ORDER BY workflow_uuid FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE {s}.workflow_status w
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
