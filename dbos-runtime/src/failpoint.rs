@@ -44,6 +44,7 @@ boundaries! {
     Tick => "tick",
     Bounce => "bounce",
     Recover => "recover",
+    Takeover => "takeover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
     Register => "register",

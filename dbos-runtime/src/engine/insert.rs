@@ -13,7 +13,7 @@ use super::registry::{Body, Target};
 use super::shared::Shared;
 use super::{guard, run, wait};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{OwnerToken, WorkflowId};
+use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
@@ -68,7 +68,7 @@ impl Request {
             class_name: self.options.class_name,
             config_name: self.options.config_name,
             input: self.input,
-            token: OwnerToken::generate(),
+            token: shared.presence.token(),
             timeout,
             deadline,
             user: self.user,

@@ -16,6 +16,7 @@ mod insert;
 mod load;
 mod options;
 mod outside;
+mod peers;
 mod queues;
 mod recorded;
 mod registry;

@@ -8,6 +8,7 @@ mod enlisted;
 mod lane;
 mod mailbox;
 mod migrate;
+mod presence;
 mod queues;
 mod rows;
 mod steps;
