@@ -119,8 +119,9 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Recv, RecvOptions,
-    Retry, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow,
+    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, ReadStreamOffset,
+    ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send, SendMessage, SendOptions, Start,
+    StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage, StreamReader, Target, Workflow,
     WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};

@@ -19,6 +19,7 @@ use super::handle::{self, WorkflowHandle, WorkflowInfo};
 use super::registry::{Registry, Target};
 use super::shared::{INTERNAL_QUEUE, Running, Shared, Tasks};
 use super::start::Start;
+use super::streams::Streams;
 use super::{dispatcher, events, guard, signals, wait, watch};
 use crate::config::Config;
 use crate::error::{DurableError, Error, ErrorKind, Result};
@@ -58,7 +59,7 @@ use crate::time::Clock;
 /// ```
 #[derive(Clone)]
 pub struct Dbos {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// After the drain, how long interrupted workflows have to notice before they are dropped.
@@ -90,6 +91,7 @@ impl Dbos {
             store,
             journal,
             wakeups,
+            streams: Streams::default(),
             clock: Clock::new(),
             running: Running::default(),
             enqueued: Notify::new(),

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::execution::Execution;
 use super::registry::Registry;
+use super::streams::Streams;
 use crate::config::Config;
 use crate::error::ErrorKind;
 use crate::ids::WorkflowId;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) wakeups: Wakeups,
+    pub(crate) streams: Streams,
     pub(crate) clock: Clock,
     pub(crate) running: Running,
     /// There may be something on the queue.

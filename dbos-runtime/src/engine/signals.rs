@@ -15,7 +15,7 @@ use crate::ids::{self, WorkflowId};
 use crate::limits;
 use crate::model::mailbox::{NO_TOPIC, NewMessage, Stored};
 use crate::model::step::StepRow;
-use crate::model::write::{Receipt, Receive, Touched, Write};
+use crate::model::write::{Effects, Receipt, Receive, Touched, Write};
 use crate::payload;
 
 const RECV: &str = "DBOS.recv";
@@ -154,7 +154,7 @@ async fn send(execution: &Arc<Execution>, number: i32, message: NewMessage) -> R
     let now = execution.now();
     let destination = message.destination.clone();
     let row = StepRow::marker(number, SEND, now, now);
-    let sent = execution.record_effect(row.clone(), Vec::new(), vec![message]).await;
+    let sent = execution.record_effect(row.clone(), Effects::message(message)).await;
     match sent {
         Err(error) if error.kind() == ErrorKind::NonExistentWorkflow => {
             let error = Error::no_workflow(&destination);

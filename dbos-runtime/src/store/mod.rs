@@ -20,6 +20,7 @@ pub(crate) mod journal;
 pub(crate) mod migrate;
 mod receipts;
 mod rows;
+mod streams;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;

@@ -1,9 +1,12 @@
 //! A batch turned on its side: one array a column, as `unnest` takes them.
 
+mod streams;
+
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 
+use self::streams::Streams;
 use crate::model::step::StepRow;
 use crate::model::workflow::Identity;
 use crate::model::write::Write;
@@ -14,7 +17,10 @@ use crate::payload::PORTABLE;
 pub(crate) struct Parts {
     pub(crate) fences: bool,
     pub(crate) steps: bool,
+    /// Effects of steps that are still running.
+    pub(crate) running: bool,
     pub(crate) events: bool,
+    pub(crate) streams: bool,
     pub(crate) messages: bool,
     pub(crate) receives: bool,
     pub(crate) starts: bool,
@@ -32,7 +38,9 @@ pub(crate) struct Columns<'a> {
     fences: Vec<(&'a str, &'a str)>,
     steps: Steps<'a>,
     links: Steps<'a>,
+    running: Running<'a>,
     events: Events<'a>,
+    streams: Streams<'a>,
     messages: Messages<'a>,
     receives: Receives<'a>,
     starts: Starts<'a>,
@@ -50,6 +58,13 @@ struct Steps<'a> {
     started: Vec<Option<i64>>,
     completed: Vec<Option<i64>>,
     serialization: MaybeText<'a>,
+}
+
+/// Steps that have effects without being recorded.
+#[derive(Default)]
+struct Running<'a> {
+    id: Text<'a>,
+    number: Vec<i32>,
 }
 
 #[derive(Default)]
@@ -124,14 +139,19 @@ impl<'a> Columns<'a> {
                 let id = record.fence.id.as_str();
                 self.fences.push((id, record.fence.token.as_str()));
                 record.steps.iter().for_each(|step| self.steps.push(id, step));
-                let number = record.steps.first().map_or(0, |step| step.number);
-                for event in &record.events {
+                let number = record.number;
+                if record.steps.is_empty() {
+                    self.running.id.push(id);
+                    self.running.number.push(number);
+                }
+                for event in &record.effects.events {
                     self.events.id.push(id);
                     self.events.number.push(number);
                     self.events.key.push(&event.key);
                     self.events.value.push(&event.value);
                 }
-                self.messages.push(Some((id, number)), &record.messages);
+                self.streams.push(id, number, &record.effects.streams);
+                self.messages.push(Some((id, number)), &record.effects.messages);
             }
             Write::Send(messages) => self.messages.push(None, messages),
             Write::Receive(receive) => {
@@ -175,7 +195,9 @@ impl<'a> Columns<'a> {
         Parts {
             fences: !self.fences.is_empty(),
             steps: !self.steps.id.is_empty(),
+            running: !self.running.id.is_empty(),
             events: !self.events.id.is_empty(),
+            streams: self.streams.are_some(),
             messages: !self.messages.id.is_empty(),
             receives: !self.receives.id.is_empty(),
             starts: !self.starts.id.is_empty(),
@@ -209,9 +231,15 @@ impl<'a> Columns<'a> {
         if self.parts.steps {
             query = self.steps.bind(query);
         }
+        if self.parts.running {
+            query = query.bind(&self.running.id).bind(&self.running.number);
+        }
         if self.parts.events {
             let events = &self.events;
             query = query.bind(&events.id).bind(&events.number).bind(&events.key).bind(&events.value);
+        }
+        if self.parts.streams {
+            query = self.streams.bind(query);
         }
         if self.parts.messages {
             let messages = &self.messages;

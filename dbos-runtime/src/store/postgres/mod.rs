@@ -10,6 +10,7 @@ mod parts;
 mod rows;
 mod statements;
 mod steps;
+mod streams;
 mod verify;
 mod versions;
 mod wakeups;

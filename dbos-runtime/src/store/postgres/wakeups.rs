@@ -12,6 +12,7 @@ use crate::store::wakeups::Wakeups;
 
 const MESSAGES: &str = "dbos_notifications_channel";
 const EVENTS: &str = "dbos_workflow_events_channel";
+const STREAMS: &str = "dbos_streams_channel";
 /// Hints that come together within this time leave together.
 const COALESCE: Duration = Duration::from_millis(10);
 /// Hints of one statement.
@@ -48,41 +49,56 @@ impl Postgres {
 
     async fn hear_once(&self, wakeups: &Wakeups) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([MESSAGES, EVENTS]).await?;
+        listener.listen_all([MESSAGES, EVENTS, STREAMS]).await?;
         loop {
             // True from the moment that LISTEN holds; what came before is found by the waiters' own look.
             wakeups.set_heard(true);
             wakeups.poke_all();
             while let Some(notification) = listener.try_recv().await? {
-                let hint = if notification.channel() == MESSAGES { Hint::Message } else { Hint::Event };
+                let hint = match notification.channel() {
+                    MESSAGES => Hint::Message,
+                    EVENTS => Hint::Event,
+                    _ => Hint::Stream,
+                };
                 wakeups.poke(hint, notification.payload().to_owned());
             }
         }
     }
 
-    /// Tells other processes of events; messages have a trigger for that. Ends when the outbox is closed and empty.
+    /// Tells other processes of events and streams; messages have a trigger for that. Ends when the outbox is closed and
+    /// empty.
     pub(crate) async fn tell(&self, mut outbox: mpsc::Receiver<Touched>) {
         while let Some(first) = outbox.recv().await {
             if !self.listen {
                 continue;
             }
             tokio::time::sleep(COALESCE).await;
-            let mut payloads = vec![first.payload()];
-            while payloads.len() < MOST
+            let mut hints = vec![first];
+            while hints.len() < MOST
                 && let Ok(next) = outbox.try_recv()
             {
-                payloads.push(next.payload());
+                hints.push(next);
             }
-            payloads.retain(|payload| payload.len() <= LONGEST);
-            payloads.sort_unstable();
-            payloads.dedup();
-            let query = sqlx::query(NOTIFY).bind(EVENTS).bind(payloads);
-            if let Err(error) = self.ask(async |c| query.execute(c).await).await {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "hints were not sent; their readers poll"
-                );
+            for (channel, hint) in [(EVENTS, Hint::Event), (STREAMS, Hint::Stream)] {
+                self.notify(channel, hints.iter().filter(|touched| touched.hint() == hint)).await;
             }
+        }
+    }
+
+    async fn notify(&self, channel: &str, hints: impl Iterator<Item = &Touched>) {
+        let mut payloads: Vec<String> = hints.map(Touched::payload).collect();
+        payloads.retain(|payload| payload.len() <= LONGEST);
+        payloads.sort_unstable();
+        payloads.dedup();
+        if payloads.is_empty() {
+            return;
+        }
+        let query = sqlx::query(NOTIFY).bind(channel).bind(payloads);
+        if let Err(error) = self.ask(async |c| query.execute(c).await).await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "hints were not sent; their readers poll"
+            );
         }
     }
 }

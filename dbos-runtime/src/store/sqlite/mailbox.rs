@@ -47,7 +47,7 @@ impl Sqlite {
         .await
     }
 
-    /// Which of the awaited messages and events are there.
+    /// Which of the awaited messages and events, and values of streams, are there.
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Result<Vec<Touched>> {
         let mut present = Vec::new();
         for (statement, wanted) in [(ARRIVED, true), (PUBLISHED, false)] {
@@ -67,6 +67,7 @@ impl Sqlite {
                 present.extend(usize::try_from(place).ok().and_then(|place| awaited.get(place)).cloned());
             }
         }
+        present.extend(self.appended(awaited).await?);
         Ok(present)
     }
 }

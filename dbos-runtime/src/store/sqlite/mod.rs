@@ -7,6 +7,7 @@ mod mailbox;
 mod migrate;
 mod rows;
 mod steps;
+mod streams;
 mod values;
 mod verify;
 mod versions;
