@@ -21,7 +21,8 @@ const CLOSE: &str = "DBOS.closeStream";
 impl<S, E: DurableError> Ctx<S, E> {
     /// Appends a value to a stream of this workflow, exactly once: the value and this step are one commit.
     ///
-    /// A workflow may have any number of streams, each with its key. Offsets count from 0 in the order of the calls.
+    /// A workflow may have any number of streams, each with its key. Offsets count from 0. Writes that are awaited one
+    /// after another keep their order; of writes that are awaited together, any may be first.
     ///
     /// # Examples
     ///

@@ -146,7 +146,7 @@ published AS (
 const STREAMS: &str = "\
 appended AS (
     INSERT INTO {s}.streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
-    SELECT a.id, a.key, a.value, (coalesce(t.last, -1) + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.place))::int4,
+    SELECT a.id, a.key, a.value, (coalesce(t.last, -1) + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.number, a.place))::int4,
         a.number, 'portable_json'
     FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[]) WITH ORDINALITY AS a(id, number, key, value, place)
     JOIN <effective> ON s.id = a.id AND s.number = a.number

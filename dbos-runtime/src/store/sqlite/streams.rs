@@ -17,7 +17,7 @@ WITH a(place, id, number, key, value) AS (VALUES {rows})
 INSERT INTO streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
 SELECT a.id, a.key, a.value,
     coalesce((SELECT max(s.\"offset\") FROM streams s WHERE s.workflow_uuid = a.id AND s.key = a.key), -1)
-        + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.place),
+        + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.number, a.place),
     a.number, 'portable_json'
 FROM a";
 
