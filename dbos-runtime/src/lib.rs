@@ -119,13 +119,14 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, ReadStreamOffset,
-    ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send, SendMessage, SendOptions, Start,
-    StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage, StreamReader, Target, Workflow,
-    WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Queues,
+    ReadStreamOffset, ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send, SendMessage,
+    SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage, StreamReader, Target,
+    Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
 pub use time::Timestamp;
 

@@ -151,7 +151,7 @@ on_each_backend! {
             assert!(recorded >= 2, "{name}: {recorded} steps");
         }
         let all = written(&fresh).await;
-        assert_eq!((&all["events"], &all["messages"], &all["children"]), (&json!(1), &json!(2), &json!(2)));
+        assert_eq!((&all["events"], &all["messages"], &all["children"]), (&json!(2), &json!(3), &json!(2)));
     }
 
     // C87: ownership that goes after the last step takes the outcome with it.

@@ -11,6 +11,7 @@ use super::statements::Statements;
 use crate::model::step::StepRow;
 use crate::model::workflow::Identity;
 use crate::model::write::{Record, Write};
+use crate::time::Timestamp;
 
 const STEP: &str = "\
 WITH owned AS MATERIALIZED (
@@ -41,8 +42,8 @@ const START: &str = "\
 WITH created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, authenticated_user, authenticated_roles, executor_id,
         application_version, application_id, recovery_attempts, owner_xid, creator_xid, serialization, attributes,
-        application_name)
-    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10)
+        application_name, class_name, config_name, workflow_timeout_ms, workflow_deadline_epoch_ms)
+    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10, $12, $13, $14, $15)
     ON CONFLICT DO NOTHING
     RETURNING workflow_uuid
 )
@@ -106,7 +107,7 @@ pub(super) async fn apply(
                 .execute(connection)
                 .await?
         }
-        Write::Start(new) if new.parent.is_none() => {
+        Write::Start(new) if new.parent.is_none() && new.queued().is_none() => {
             sqlx::query(statements.get(START))
                 .bind(new.id.as_str())
                 .bind(&new.name)
@@ -119,6 +120,10 @@ pub(super) async fn apply(
                 .bind(&new.attributes)
                 .bind(&identity.application)
                 .bind(&new.input)
+                .bind(&new.class_name)
+                .bind(&new.config_name)
+                .bind(new.timeout)
+                .bind(new.deadline.map(Timestamp::as_millis))
                 .execute(connection)
                 .await?
         }

@@ -13,6 +13,8 @@ use crate::store::wakeups::Wakeups;
 const MESSAGES: &str = "dbos_notifications_channel";
 const EVENTS: &str = "dbos_workflow_events_channel";
 const STREAMS: &str = "dbos_streams_channel";
+/// Our own: other SDKs neither send on it nor hear it, and look at their queues once a second.
+const QUEUES: &str = "dbos_queues_channel";
 /// Hints that come together within this time leave together.
 const COALESCE: Duration = Duration::from_millis(10);
 /// Hints of one statement.
@@ -21,7 +23,15 @@ const MOST: usize = 1000;
 const LONGEST: usize = 7999;
 const RECONNECT: Duration = Duration::from_secs(1);
 
-const NOTIFY: &str = "SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p";
+const NOTIFY: &str = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS n(c, p)";
+
+fn channel(touched: &Touched) -> &'static str {
+    match touched.hint() {
+        Hint::Queue => QUEUES,
+        Hint::Stream => STREAMS,
+        _ => EVENTS,
+    }
+}
 
 impl Postgres {
     /// Hears what other processes commit, until told to stop. Whatever was missed while the connection was away is
@@ -49,7 +59,7 @@ impl Postgres {
 
     async fn hear_once(&self, wakeups: &Wakeups) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([MESSAGES, EVENTS, STREAMS]).await?;
+        listener.listen_all([MESSAGES, EVENTS, STREAMS, QUEUES]).await?;
         loop {
             // True from the moment that LISTEN holds; what came before is found by the waiters' own look.
             wakeups.set_heard(true);
@@ -57,16 +67,17 @@ impl Postgres {
             while let Some(notification) = listener.try_recv().await? {
                 let hint = match notification.channel() {
                     MESSAGES => Hint::Message,
-                    EVENTS => Hint::Event,
-                    _ => Hint::Stream,
+                    QUEUES => Hint::Queue,
+                    STREAMS => Hint::Stream,
+                    _ => Hint::Event,
                 };
                 wakeups.poke(hint, notification.payload().to_owned());
             }
         }
     }
 
-    /// Tells other processes of events and streams; messages have a trigger for that. Ends when the outbox is closed and
-    /// empty.
+    /// Tells other processes of events, streams and queues; messages have a trigger for that. Ends when the outbox is
+    /// closed and empty.
     pub(crate) async fn tell(&self, mut outbox: mpsc::Receiver<Touched>) {
         while let Some(first) = outbox.recv().await {
             if !self.listen {
@@ -79,26 +90,19 @@ impl Postgres {
             {
                 hints.push(next);
             }
-            for (channel, hint) in [(EVENTS, Hint::Event), (STREAMS, Hint::Stream)] {
-                self.notify(channel, hints.iter().filter(|touched| touched.hint() == hint)).await;
+            let mut hints: Vec<(&str, String)> =
+                hints.iter().map(|hint| (channel(hint), hint.payload())).collect();
+            hints.retain(|(_, payload)| payload.len() <= LONGEST);
+            hints.sort_unstable();
+            hints.dedup();
+            let (channels, payloads): (Vec<&str>, Vec<String>) = hints.into_iter().unzip();
+            let query = sqlx::query(NOTIFY).bind(channels).bind(payloads);
+            if let Err(error) = self.ask(async |c| query.execute(c).await).await {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "hints were not sent; their readers poll"
+                );
             }
-        }
-    }
-
-    async fn notify(&self, channel: &str, hints: impl Iterator<Item = &Touched>) {
-        let mut payloads: Vec<String> = hints.map(Touched::payload).collect();
-        payloads.retain(|payload| payload.len() <= LONGEST);
-        payloads.sort_unstable();
-        payloads.dedup();
-        if payloads.is_empty() {
-            return;
-        }
-        let query = sqlx::query(NOTIFY).bind(channel).bind(payloads);
-        if let Err(error) = self.ask(async |c| query.execute(c).await).await {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "hints were not sent; their readers poll"
-            );
         }
     }
 }

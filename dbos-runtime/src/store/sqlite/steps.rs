@@ -59,7 +59,11 @@ impl Work<'_> {
     }
 }
 
-fn bind<'q>(query: SqliteQuery<'q>, (fence, step): &'q Step<'_>, application: &str) -> SqliteQuery<'q> {
+fn bind<'q>(
+    query: SqliteQuery<'q>,
+    (fence, step): &'q Step<'_>,
+    application: &Option<String>,
+) -> SqliteQuery<'q> {
     query
         .bind(fence.id.as_str())
         .bind(step.number)
@@ -70,5 +74,5 @@ fn bind<'q>(query: SqliteQuery<'q>, (fence, step): &'q Step<'_>, application: &s
         .bind(step.started)
         .bind(step.completed)
         .bind(&step.serialization)
-        .bind(application.to_owned())
+        .bind(application.clone())
 }

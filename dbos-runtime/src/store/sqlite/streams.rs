@@ -1,13 +1,15 @@
 //! Streams: appending to them inside a batch, and questions about them.
 
+use std::collections::HashSet;
+
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 
 use super::Sqlite;
+use super::batch::Work;
 use super::values::Values;
 use crate::model::mailbox::Stored;
 use crate::model::stream::{NewStreamValue, StreamRun};
-use crate::model::write::Touched;
+use crate::model::write::{Record, Touched};
 use crate::store::error::StoreError;
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -31,20 +33,30 @@ const APPENDED: &str = "\
 WITH w(ord, id, key, place) AS (VALUES {rows})
 SELECT w.ord FROM w JOIN streams s ON s.workflow_uuid = w.id AND s.key = w.key AND s.\"offset\" = w.place";
 
-/// A value for the stream of a workflow, and the step that wrote it.
-pub(super) type Appended<'a> = (i64, &'a str, i32, &'a NewStreamValue);
-
-/// Appends the values in their order, each at the offset after the one before.
-pub(super) async fn append(
-    values: &mut Values,
-    connection: &mut SqliteConnection,
-    appended: &[Appended<'_>],
-) -> std::result::Result<u64, sqlx::Error> {
-    values
-        .execute(connection, APPEND, 5, appended, |query, (place, id, number, appended)| {
-            query.bind(*place).bind(*id).bind(*number).bind(&appended.key).bind(&appended.value)
-        })
-        .await
+impl Work<'_> {
+    /// Appends the values of these records in their order, each at the offset after the one before. It is the one effect
+    /// that has no identity of its own: so only for a step that was not there before.
+    pub(super) async fn append<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r Record>,
+        new_steps: &HashSet<(String, i32)>,
+    ) -> std::result::Result<u64, sqlx::Error> {
+        let mut appended: Vec<(i64, &str, i32, &NewStreamValue)> = Vec::new();
+        for record in records.filter(|record| !record.effects.streams.is_empty()) {
+            let id = record.fence.id.as_str();
+            if record.steps.is_empty() || new_steps.contains(&(id.to_owned(), record.number)) {
+                for value in &record.effects.streams {
+                    let place = i64::try_from(appended.len()).unwrap_or(i64::MAX);
+                    appended.push((place, id, record.number, value));
+                }
+            }
+        }
+        self.values
+            .execute(self.connection, APPEND, 5, &appended, |query, (place, id, number, appended)| {
+                query.bind(*place).bind(*id).bind(*number).bind(&appended.key).bind(&appended.value)
+            })
+            .await
+    }
 }
 
 impl Sqlite {
