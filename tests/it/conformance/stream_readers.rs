@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dbos_runtime::{Dbos, Error, ErrorKind};
 use futures_util::future::join_all;
-use harness::{Backend, Fresh, on_each_backend};
+use harness::{Backend, on_each_backend};
 use serde_json::{Value, json};
 
 use super::scene::{

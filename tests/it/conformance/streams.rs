@@ -66,6 +66,7 @@ on_each_backend! {
         let handle = start(&dbos, "w").await;
         // While the workflow still runs.
         assert_eq!(read(&dbos, "w", "k").await, [json!([0, {"z": 1, "a": [2]}]), json!([1, null])]);
+        until_rows(&fresh, 5, "streams").await;
         assert_eq!(
             stored(&fresh).await,
             [
