@@ -24,6 +24,7 @@ mod step;
 mod values;
 mod wait;
 mod watch;
+mod workflows;
 
 pub use self::builder::Builder;
 pub use self::child::{ChildHandle, ChildOptions, StartChild};
@@ -37,6 +38,7 @@ pub use self::runtime::{Dbos, SendMessage};
 pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
+pub use self::workflows::{RecordedWorkflows, Workflows};
 
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};
