@@ -44,6 +44,11 @@ boundaries! {
     Recover => "recover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
+    Resume => "resume",
+    Fork => "fork",
+    Rewind => "rewind",
+    Delete => "delete",
+    Delay => "delay",
     Register => "register",
 }
 

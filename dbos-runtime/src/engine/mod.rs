@@ -38,7 +38,10 @@ pub use self::runtime::{Dbos, SendMessage};
 pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
-pub use self::workflows::{RecordedWorkflows, Workflows};
+pub use self::workflows::{
+    CancelReport, CancelWorkflows, Delay, DeleteWorkflows, Fork, RecordedWorkflows, ResumeOptions,
+    ResumeWorkflows, Rewind, TreeOptions, Workflows,
+};
 
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};

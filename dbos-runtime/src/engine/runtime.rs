@@ -232,20 +232,15 @@ impl Dbos {
         Ok(events::values(events))
     }
 
-    /// Cancels a workflow that has not ended with an outcome. It stops at its next durable call; a step that is running
-    /// may finish, but is not recorded. Says whether there was anything to cancel.
+    /// Cancels a workflow that has not ended. It stops at its next durable call; a step that is running may finish, but
+    /// is not recorded. Says whether this call cancelled it: `false` for one that has ended, was cancelled before, or
+    /// does not exist. [`Workflows::cancel`](super::Workflows::cancel) tells these apart.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn cancel(&self, id: &WorkflowId) -> Result<bool> {
-        guard::outside_of_transactions()?;
-        let shared = &self.shared;
-        let cancelled = wait::briefly(shared, || shared.store.cancel(id.as_str())).await? > 0;
-        if cancelled && let Some(execution) = shared.running.get(id) {
-            execution.latch(ErrorKind::Cancelled);
-        }
-        Ok(cancelled)
+        Ok(!self.workflows().cancel([id]).await?.cancelled.is_empty())
     }
 
     /// The name of this application.

@@ -1,6 +1,8 @@
 //! Plain rows and requests: no IO, no async.
 
+pub(crate) mod fork;
 pub(crate) mod mailbox;
+pub(crate) mod management;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod workflow;

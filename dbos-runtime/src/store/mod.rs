@@ -17,6 +17,7 @@ macro_rules! ask {
 
 pub(crate) mod error;
 pub(crate) mod journal;
+pub(crate) mod management;
 pub(crate) mod migrate;
 mod receipts;
 mod rows;
@@ -169,14 +170,6 @@ impl Store {
         let parked = ask!(self, backend => backend.park(fence).await)?;
         failpoint::pass(Boundary::DeadLetter, Side::After);
         Ok(parked)
-    }
-
-    /// Cancels a workflow that has not ended with an outcome; how many rows that was.
-    pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        failpoint::pass(Boundary::Cancel, Side::Before);
-        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
-        failpoint::pass(Boundary::Cancel, Side::After);
-        Ok(cancelled)
     }
 
     /// All recorded steps of a workflow, in order.

@@ -1,18 +1,26 @@
 //! The behaviour of the engine, each on both backends.
 
 mod cancel;
+mod cancel_many;
 mod children;
+mod delays;
+mod deletes;
 mod events;
+mod forks;
 mod guard_transactions;
 mod handles;
 mod launch;
 mod ledger;
 mod messages;
+mod moves;
 mod ownership;
 mod payloads;
 mod recovery;
 mod replay;
+mod resumes;
 mod retries;
+mod rewinds;
+mod rows;
 mod scene;
 mod sends;
 mod shutdown;
@@ -20,6 +28,7 @@ mod sleeps;
 mod spans;
 mod steps;
 mod support;
+mod surgery_crashes;
 mod takeover;
 mod transaction_faults;
 mod transactions;

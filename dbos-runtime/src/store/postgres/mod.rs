@@ -2,11 +2,14 @@
 
 mod classify;
 mod columns;
+mod forks;
 mod lane;
 mod lone;
 mod mailbox;
+mod management;
 mod migrate;
 mod parts;
+mod rewinds;
 mod rows;
 mod statements;
 mod steps;

@@ -2,9 +2,12 @@
 
 mod batch;
 mod classify;
+mod forks;
 mod lane;
 mod mailbox;
+mod management;
 mod migrate;
+mod rewinds;
 mod rows;
 mod steps;
 mod values;
