@@ -120,13 +120,14 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Ctx, Dbos, Delay, DeleteWorkflows,
-    Durable, Fork, GetEvent, GetEventOptions, RecordedWorkflows, Recv, RecvOptions, ResumeOptions,
+    Durable, Fork, GetEvent, GetEventOptions, Queues, RecordedWorkflows, Recv, RecvOptions, ResumeOptions,
     ResumeWorkflows, Retry, Rewind, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx,
     StepOptions, Target, TreeOptions, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
 pub use model::fork::ForkPoint;
+pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
 pub use time::Timestamp;
 

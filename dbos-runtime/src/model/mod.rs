@@ -3,6 +3,7 @@
 pub(crate) mod fork;
 pub(crate) mod mailbox;
 pub(crate) mod management;
+pub(crate) mod queue;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod workflow;

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use super::rows::{columns, insert, one_of_each, record, table};
 use super::scene::{
-    Ctx, W, assert_kind, crash, forget_outcomes, id, launch, launch_as, result_of, start, status,
+    Ctx, W, assert_kind, crash, forget_outcomes, id, launch, launch_as, result_of, start, status, take_over,
+    until_rows,
 };
 
 /// A workflow with something in every table, before and after its third step.
@@ -201,8 +202,8 @@ on_each_backend! {
         .await;
         insert(&fresh, "target", "SUCCESS", &[]).await;
         start(&dbos, "w").await;
-        super::scene::until_rows(&fresh, 1, "workflow_events").await;
-        super::scene::take_over(&fresh, "w").await;
+        until_rows(&fresh, 1, "workflow_events").await;
+        take_over(&fresh, "w").await;
         go.send(true).unwrap();
         assert_eq!(told.recv().await, Some(ErrorKind::LostOwnership));
         assert_eq!(status(&fresh, "target").await, "SUCCESS");

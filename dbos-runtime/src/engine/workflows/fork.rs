@@ -234,7 +234,9 @@ async fn make(shared: &Arc<Shared>, forks: Vec<NewFork>, caller: Caller) -> Resu
     let work = async move {
         let forked = caller.ask(&shared_too, || shared_too.store.fork(&forks)).await?;
         forked.map_err(|refusal| refused(&refusal))?;
-        shared_too.enqueued.notify_one();
+        for fork in &forks {
+            shared_too.wakeups.announce_queue(&fork.queue);
+        }
         Ok(())
     };
     to_its_end(shared, work).await

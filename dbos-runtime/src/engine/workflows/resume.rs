@@ -139,6 +139,6 @@ async fn resume(shared: Arc<Shared>, ids: Vec<WorkflowId>, queue: String, caller
     for found in found.iter().filter(|found| found.changed) {
         displace(&shared, found, ErrorKind::LostOwnership);
     }
-    shared.enqueued.notify_one();
+    shared.wakeups.announce_queue(&queue);
     Ok(())
 }

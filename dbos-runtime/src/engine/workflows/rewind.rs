@@ -188,7 +188,7 @@ async fn make(shared: Arc<Shared>, mut cut: Cut, caller: Caller) -> Result<Rewou
         other => other,
     };
     if rewound == Rewound::Done {
-        shared.enqueued.notify_one();
+        shared.wakeups.announce_queue(&cut.queue);
     }
     Ok(rewound)
 }

@@ -76,7 +76,7 @@ JOIN {s}.workflow_status w ON w.workflow_uuid = f.id WHERE w.forked_from IS DIST
 
 impl Postgres {
     pub(crate) async fn fork(&self, forks: &[NewFork]) -> Result<Result<(), Unforkable>, StoreError> {
-        let application = &self.identity.application;
+        let application = self.identity.application.as_deref();
         self.ask(async |c| {
             let mut transaction = c.begin().await?;
             let forked = fork(&mut transaction, &self.statements, application, forks).await?;
@@ -94,7 +94,7 @@ impl Postgres {
 async fn fork(
     connection: &mut PgConnection,
     statements: &Statements,
-    application: &str,
+    application: Option<&str>,
     forks: &[NewFork],
 ) -> Result<Result<(), Unforkable>, sqlx::Error> {
     let sources: Vec<&str> = forks.iter().map(|fork| fork.source.as_str()).collect();

@@ -57,7 +57,7 @@ WHERE workflow_uuid = $1 AND status = $6 AND status IN ('SUCCESS', 'ERROR', 'CAN
 
 impl Postgres {
     pub(crate) async fn rewind(&self, cut: &Cut) -> Result<Rewound, StoreError> {
-        let application = &self.identity.application;
+        let application = self.identity.application.as_deref();
         self.ask(async |c| {
             let mut transaction = c.begin().await?;
             let rewound = rewind(&mut transaction, &self.statements, application, cut).await?;
@@ -75,7 +75,7 @@ impl Postgres {
 async fn rewind(
     connection: &mut PgConnection,
     statements: &Statements,
-    application: &str,
+    application: Option<&str>,
     cut: &Cut,
 ) -> Result<Rewound, sqlx::Error> {
     let mut ids = vec![cut.id.as_str()];
@@ -109,7 +109,7 @@ async fn rewind(
 async fn record(
     connection: &mut PgConnection,
     statements: &Statements,
-    application: &str,
+    application: Option<&str>,
     fence: &Fence,
     step: &StepRow,
 ) -> Result<bool, sqlx::Error> {

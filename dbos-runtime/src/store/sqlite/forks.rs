@@ -88,7 +88,7 @@ WHERE w.forked_from IS NOT json_extract(f.value, '$.source') LIMIT 1";
 
 impl Sqlite {
     pub(crate) async fn fork(&self, forks: &[NewFork]) -> Result<Result<(), Unforkable>, StoreError> {
-        let application = &self.identity.application;
+        let application = self.identity.application.as_deref();
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let forked = fork(&mut transaction, application, forks).await?;
@@ -105,7 +105,7 @@ impl Sqlite {
 
 async fn fork(
     connection: &mut SqliteConnection,
-    application: &str,
+    application: Option<&str>,
     forks: &[NewFork],
 ) -> Result<Result<(), Unforkable>, sqlx::Error> {
     let json = serde_json::to_string(forks).unwrap_or_default();

@@ -1,15 +1,18 @@
 //! The store on SQLite: one file, one writer, nothing to install.
 
 mod batch;
+mod claims;
 mod classify;
 mod forks;
 mod lane;
 mod mailbox;
 mod management;
 mod migrate;
+mod queues;
 mod rewinds;
 mod rows;
 mod steps;
+mod tick;
 mod values;
 mod verify;
 mod versions;

@@ -58,7 +58,7 @@ WHERE workflow_uuid = ?1 AND status = ?5
 
 impl Sqlite {
     pub(crate) async fn rewind(&self, cut: &Cut) -> Result<Rewound, StoreError> {
-        let application = &self.identity.application;
+        let application = self.identity.application.as_deref();
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let rewound = rewind(&mut transaction, application, cut).await?;
@@ -75,7 +75,7 @@ impl Sqlite {
 
 async fn rewind(
     connection: &mut SqliteConnection,
-    application: &str,
+    application: Option<&str>,
     cut: &Cut,
 ) -> Result<Rewound, sqlx::Error> {
     if let Some((fence, step)) = &cut.by {
@@ -114,7 +114,7 @@ async fn rewind(
 /// Records the asking step; says whether it is there already, together with its effect.
 async fn record(
     connection: &mut SqliteConnection,
-    application: &str,
+    application: Option<&str>,
     fence: &Fence,
     step: &StepRow,
 ) -> Result<bool, sqlx::Error> {
