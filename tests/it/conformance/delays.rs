@@ -15,16 +15,16 @@ on_each_backend! {
     // K.298, K.299
     async fn only_a_delayed_workflow_is_moved(fresh: Fresh) {
         let dbos = launch(&fresh, |_, _| async { Ok(Value::Null) }).await;
-        for workflow in one_of_each(&fresh, &[("delay_until_epoch_ms", "6")]).await {
+        for workflow in one_of_each(&fresh, &[("delay_until_epoch_ms", "9000000000000000")]).await {
             let moved = dbos.workflows().set_delay(workflow.as_str(), Duration::from_secs(60)).await.unwrap();
             assert_eq!(moved, workflow == "delayed", "{workflow}");
             let row = columns(&fresh, &workflow, "status, delay_until_epoch_ms, updated_at").await;
             assert_eq!(row["status"], workflow.to_uppercase());
             let wait = row["delay_until_epoch_ms"].as_i64().unwrap() - row["updated_at"].as_i64().unwrap();
-            assert_eq!(wait, if moved { 60_000 } else { 1 }, "{row}");
+            assert_eq!(wait, if moved { 60_000 } else { 9_000_000_000_000_000 - 5 }, "{row}");
         }
-        assert!(dbos.workflows().set_delay("delayed", Timestamp::from_millis(99)).await.unwrap());
-        assert_eq!(columns(&fresh, "delayed", "delay_until_epoch_ms").await, json!({ "delay_until_epoch_ms": 99 }));
+        assert!(dbos.workflows().set_delay("delayed", Timestamp::from_millis(9_000_000_000_000_001)).await.unwrap());
+        assert_eq!(columns(&fresh, "delayed", "delay_until_epoch_ms").await, json!({ "delay_until_epoch_ms": 9_000_000_000_000_001_i64 }));
         assert_kind(dbos.workflows().set_delay("nobody", Duration::ZERO).await, ErrorKind::NonExistentWorkflow);
         for refused in [
             dbos.workflows().set_delay("delayed", LONG).await,

@@ -66,7 +66,7 @@ async fn prepare(fresh: &Fresh, verb: &str) {
         "delay" => "DELAYED",
         _ => "ENQUEUED",
     };
-    insert(fresh, "target", state, &[("delay_until_epoch_ms", "1")]).await;
+    insert(fresh, "target", state, &[("delay_until_epoch_ms", "9000000000000000")]).await;
     record(fresh, "target", &[(1, "s", Some("1"), None, None), (2, "s", Some("2"), None, None)]).await;
 }
 
