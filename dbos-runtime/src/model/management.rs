@@ -58,8 +58,8 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// Whether the row is still in that state.
-    pub(crate) fn is(&self, status: Option<String>, updated_at: i64) -> bool {
-        status.as_deref() == Some(self.status.as_str()) && updated_at == self.updated_at
+    pub(crate) fn is(&self, status: Option<&str>, updated_at: i64) -> bool {
+        status == Some(self.status.as_str()) && updated_at == self.updated_at
     }
 }
 

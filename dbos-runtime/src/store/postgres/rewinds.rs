@@ -96,7 +96,7 @@ async fn rewind(
         }
     }
     let Some(row) = row_of(cut.id.as_str()) else { return Ok(Rewound::Changed) };
-    if !cut.seen.is(row.try_get("status")?, row.try_get("updated_at")?) {
+    if !cut.seen.is(row.try_get::<Option<&str>, _>("status")?, row.try_get("updated_at")?) {
         return Ok(Rewound::Changed);
     }
     let query = sqlx::query(statements.get(REWIND)).bind(cut.id.as_str()).bind(cut.step).bind(&cut.queue);

@@ -95,7 +95,7 @@ async fn rewind(
     let Some(row) = sqlx::query(LOOK).bind(id).fetch_optional(&mut *connection).await? else {
         return Ok(Rewound::Changed);
     };
-    if !cut.seen.is(row.try_get("status")?, row.try_get("updated_at")?) {
+    if !cut.seen.is(row.try_get::<Option<&str>, _>("status")?, row.try_get("updated_at")?) {
         return Ok(Rewound::Changed);
     }
     let query = sqlx::query(REWIND).bind(id).bind(&cut.queue).bind(&cut.partition).bind(&cut.version);
