@@ -119,16 +119,20 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Ctx, Dbos, Delay, DeleteWorkflows,
-    Durable, Fork, GetEvent, GetEventOptions, Queues, RecordedWorkflows, Recv, RecvOptions, ResumeOptions,
-    ResumeWorkflows, Retry, Rewind, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx,
-    StepOptions, Target, TreeOptions, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef, Workflows,
+    Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos,
+    Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message, Queues, RecordedWorkflows,
+    Recv, RecvOptions, ResumeOptions, ResumeWorkflows, Retry, Rewind, Send, SendMessage, SendMessages,
+    SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, TreeOptions, Workflow,
+    WorkflowHandle, WorkflowInfo, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
 pub use model::fork::ForkPoint;
 pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
+#[doc(hidden)]
+pub use store::enlisted::Enlisted;
+pub use store::enlisted::SystemConnection;
 pub use time::Timestamp;
 
 /// Doors for tests, with the feature `failpoints`.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::client::Client;
 use super::handle::WorkflowHandle;
 use super::runtime::Dbos;
 use super::shared::Shared;
@@ -36,6 +37,13 @@ impl Dbos {
     /// The workflows of the database: listed, looked into, managed.
     pub fn workflows(&self) -> Workflows {
         Workflows { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Client {
+    /// The workflows of the database: listed, looked into, managed.
+    pub fn workflows(&self) -> Workflows {
+        Workflows { shared: Arc::clone(self.shared()) }
     }
 }
 

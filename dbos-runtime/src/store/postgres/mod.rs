@@ -3,6 +3,7 @@
 mod claims;
 mod classify;
 mod columns;
+mod enlisted;
 mod forks;
 mod lane;
 mod lone;
