@@ -48,6 +48,11 @@ boundaries! {
     Takeover => "takeover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
+    Resume => "resume",
+    Fork => "fork",
+    Rewind => "rewind",
+    Delete => "delete",
+    Delay => "delay",
     Register => "register",
 }
 

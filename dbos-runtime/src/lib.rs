@@ -119,13 +119,16 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
-    Message, Queues, ReadStreamOffset, ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send,
-    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
-    StreamPage, StreamReader, Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos,
+    Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message, Queues, ReadStreamOffset,
+    ReadStreamOptions, RecordedStream, RecordedWorkflows, Recv, RecvOptions, ResumeOptions, ResumeWorkflows,
+    Retry, Rewind, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx,
+    StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, Workflow, WorkflowHandle,
+    WorkflowInfo, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::fork::ForkPoint;
 pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
 #[doc(hidden)]

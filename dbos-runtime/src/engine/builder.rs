@@ -12,6 +12,7 @@ use super::context::Ctx;
 use super::registry::{Registry, Workflow};
 use super::runtime::Dbos;
 use crate::config::Config;
+use crate::datasource::{Backend, Datasource};
 use crate::error::{DurableError, Result};
 use crate::model::queue::Queue;
 
@@ -166,6 +167,16 @@ impl<S: Send + Sync + 'static> Builder<S> {
             && let Err(error) = registry.add(name, "", &self.state, function)
         {
             self.registry = Err(error);
+        }
+        self
+    }
+
+    /// Tells the runtime of a datasource in another database than the system database. A
+    /// [rewind](crate::Workflows::rewind) and a [delete](crate::Workflows::delete) then remove the witnesses of
+    /// transactions from it, also in a process that has not used it.
+    pub fn datasource<DB: Backend>(self, datasource: &Datasource<DB>) -> Self {
+        if let Ok(registry) = &self.registry {
+            registry.datasources.add(datasource);
         }
         self
     }

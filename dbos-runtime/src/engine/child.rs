@@ -49,6 +49,10 @@ pub struct ChildHandle<T, C, E> {
 }
 
 impl<T, C, E> ChildHandle<T, C, E> {
+    pub(super) fn new(handle: WorkflowHandle<T, C>, parent: &Arc<Execution>) -> Self {
+        Self { handle, parent: Arc::clone(parent), error: std::marker::PhantomData }
+    }
+
     /// The child's id.
     pub fn id(&self) -> &WorkflowId {
         self.handle.id()
@@ -93,7 +97,7 @@ impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
         };
         Durable::build(&self.execution, 1, move |execution, number, options: ChildOptions| async move {
             let handle = start_child(&execution, number, options, request).await?;
-            Ok(ChildHandle { handle, parent: execution, error: std::marker::PhantomData })
+            Ok(ChildHandle::new(handle, &execution))
         })
     }
 

@@ -35,6 +35,7 @@ mod streams;
 mod values;
 mod wait;
 mod watch;
+mod workflows;
 
 pub use self::builder::Builder;
 pub use self::child::{ChildHandle, ChildOptions, StartChild};
@@ -53,6 +54,10 @@ pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
 pub use self::streams::{ReadStreamOffset, ReadStreamOptions, RecordedStream, StreamPage, StreamReader};
+pub use self::workflows::{
+    CancelReport, CancelWorkflows, Delay, DeleteWorkflows, Fork, RecordedWorkflows, ResumeOptions,
+    ResumeWorkflows, Rewind, TreeOptions, Workflows,
+};
 
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};

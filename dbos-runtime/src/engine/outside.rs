@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::handle::{self, WorkflowHandle};
 use super::shared::Shared;
-use super::{events, guard, wait};
-use crate::error::{DurableError, ErrorKind, Result};
+use super::workflows::Workflows;
+use super::{events, wait};
+use crate::error::{DurableError, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
 use crate::payload;
@@ -146,8 +147,9 @@ macro_rules! outside_verbs {
             $crate::engine::outside::get_all_events(self.shared(), from).await
         }
 
-        /// Cancels a workflow that has not ended with an outcome. It stops at its next durable call; a step that is
-        /// running may finish, but is not recorded. Says whether there was anything to cancel.
+        /// Cancels a workflow that has not ended. It stops at its next durable call; a step that is running may finish,
+        /// but is not recorded. Says whether this call cancelled it: `false` for one that has ended, was cancelled
+        /// before, or does not exist. [`Workflows::cancel`](crate::Workflows::cancel) tells these apart.
         ///
         /// # Errors
         ///
@@ -272,11 +274,7 @@ pub(crate) async fn get_all_events(shared: &Shared, from: &WorkflowId) -> Result
     Ok(events::values(events))
 }
 
-pub(crate) async fn cancel(shared: &Shared, id: &WorkflowId) -> Result<bool> {
-    guard::outside_of_transactions()?;
-    let cancelled = wait::briefly(shared, || shared.store.cancel(id.as_str())).await? > 0;
-    if cancelled && let Some(execution) = shared.running.get(id) {
-        execution.latch(ErrorKind::Cancelled);
-    }
-    Ok(cancelled)
+pub(crate) async fn cancel(shared: &Arc<Shared>, id: &WorkflowId) -> Result<bool> {
+    let workflows = Workflows { shared: Arc::clone(shared) };
+    Ok(!workflows.cancel([id]).await?.cancelled.is_empty())
 }

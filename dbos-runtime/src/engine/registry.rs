@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::context::Ctx;
 use super::execution::Execution;
+use crate::datasource::Witnesses;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::limits;
 use crate::payload;
@@ -105,6 +106,8 @@ where
 #[derive(Default)]
 pub(crate) struct Registry {
     workflows: BTreeMap<String, Registered>,
+    /// Where workflows may have left witnesses of transactions: what was registered, and what has been used.
+    pub(crate) datasources: Witnesses,
 }
 
 struct Registered {

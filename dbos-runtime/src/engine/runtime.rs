@@ -45,7 +45,7 @@ use crate::store::presence::Presence;
 /// ```
 #[derive(Clone)]
 pub struct Dbos {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Dbos {

@@ -1,7 +1,9 @@
 //! Plain rows and requests: no IO, no async.
 
 pub(crate) mod debounce;
+pub(crate) mod fork;
 pub(crate) mod mailbox;
+pub(crate) mod management;
 pub(crate) mod queue;
 pub(crate) mod status;
 pub(crate) mod step;

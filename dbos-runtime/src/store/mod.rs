@@ -19,6 +19,7 @@ pub(crate) mod bell;
 pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
+pub(crate) mod management;
 pub(crate) mod migrate;
 pub(crate) mod presence;
 mod queues;
@@ -158,14 +159,6 @@ impl Store {
         let parked = ask!(self, backend => backend.park(fence).await)?;
         failpoint::pass(Boundary::DeadLetter, Side::After);
         Ok(parked)
-    }
-
-    /// Cancels a workflow that has not ended with an outcome; how many rows that was.
-    pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        failpoint::pass(Boundary::Cancel, Side::Before);
-        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
-        failpoint::pass(Boundary::Cancel, Side::After);
-        Ok(cancelled)
     }
 
     /// All recorded steps of a workflow, in order.

@@ -27,6 +27,16 @@ macro_rules! rows {
             })
         }
 
+        pub(super) fn found(row: &$row) -> Result<Found, sqlx::Error> {
+            Ok(Found {
+                id: WorkflowId::trusted(row.try_get::<String, _>("workflow_uuid")?),
+                status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
+                owner: row.try_get("owner_xid")?,
+                completed_at: row.try_get("completed_at")?,
+                changed: row.try_get("changed")?,
+            })
+        }
+
         pub(super) fn ending(row: &$row) -> Result<Ending, sqlx::Error> {
             Ok(Ending {
                 id: row.try_get("workflow_uuid")?,

@@ -1,21 +1,29 @@
 //! The behaviour of the engine, each on both backends.
 
 mod cancel;
+mod cancel_many;
 mod children;
+mod delays;
+mod deletes;
 mod events;
+mod forks;
 mod gauge;
 mod guard_transactions;
 mod handles;
 mod launch;
 mod ledger;
 mod messages;
+mod moves;
 mod ownership;
 mod payloads;
 mod queue_limits;
 mod queues;
 mod recovery;
 mod replay;
+mod resumes;
 mod retries;
+mod rewinds;
+mod rows;
 mod scene;
 mod sends;
 mod shutdown;
@@ -25,6 +33,7 @@ mod steps;
 mod stream_readers;
 mod streams;
 mod support;
+mod surgery_crashes;
 mod takeover;
 mod transaction_faults;
 mod transactions;

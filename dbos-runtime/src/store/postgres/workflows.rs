@@ -49,12 +49,6 @@ SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', owner_xid = NULL, deduplication_i
     completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
 WHERE workflow_uuid = $1 AND status = 'PENDING' AND owner_xid = $2";
 
-const CANCEL: &str = "\
-UPDATE {s}.workflow_status
-SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
-    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
-WHERE workflow_uuid = $1 AND status NOT IN ('SUCCESS', 'ERROR')";
-
 impl Postgres {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
         let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
@@ -102,11 +96,6 @@ impl Postgres {
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
         let query = sqlx::query(self.statements.get(PARK)).bind(fence.id.as_str()).bind(fence.token.as_str());
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
-    }
-
-    pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
-        let query = sqlx::query(self.statements.get(CANCEL)).bind(id);
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 }

@@ -2,6 +2,8 @@
 
 use sqlx::Row;
 
+use crate::ids::WorkflowId;
+use crate::model::management::Found;
 use crate::model::step::StepRow;
 use crate::model::workflow::{Ending, Existing, WorkflowRow};
 use crate::store::rows::rows;

@@ -41,13 +41,6 @@ SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', owner_xid = NULL, deduplication_i
     completed_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
 WHERE workflow_uuid = ?1 AND status = 'PENDING' AND owner_xid = ?2";
 
-const CANCEL: &str = "\
-UPDATE workflow_status
-SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
-    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER),
-    completed_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-WHERE workflow_uuid = ?1 AND status NOT IN ('SUCCESS', 'ERROR')";
-
 impl Sqlite {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
         let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
@@ -96,11 +89,6 @@ impl Sqlite {
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
         let query = sqlx::query(PARK).bind(fence.id.as_str()).bind(fence.token.as_str());
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
-    }
-
-    pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
-        let query = sqlx::query(CANCEL).bind(id);
         self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 }
