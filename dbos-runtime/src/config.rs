@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
+use crate::model::retention::Retention;
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) startup_timeout: Duration,
     pub(crate) patience: Duration,
     pub(crate) poll: Duration,
+    pub(crate) listing_timeout: Option<Duration>,
+    pub(crate) retention: Option<Retention>,
 }
 
 impl Config {
@@ -40,6 +43,8 @@ impl Config {
             startup_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             poll: Duration::from_secs(1),
+            listing_timeout: Some(Duration::from_secs(30)),
+            retention: None,
         }
     }
 
@@ -56,6 +61,12 @@ impl Config {
         limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        if let Some(limit) = self.listing_timeout {
+            limits::statement_timeout(limit)?;
+        }
+        if let Some(retention) = &self.retention {
+            retention.check()?;
         }
         Ok(())
     }
@@ -129,6 +140,8 @@ mod tests {
             Config { pool_size: 0, ..good() },
             Config { lanes: 0, ..good() },
             Config { poll: Duration::ZERO, ..good() },
+            Config { listing_timeout: Some(Duration::ZERO), ..good() },
+            Config { retention: Some(Retention::new()), ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

@@ -45,6 +45,9 @@ boundaries! {
     DeadLetter => "dead_letter",
     Cancel => "cancel",
     Register => "register",
+    Attributes => "attributes",
+    Import => "import",
+    Collect => "collect",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

@@ -85,6 +85,7 @@
 //! | [`workflow`](macro@workflow) | makes an `async fn` a workflow: named, typed, registered with [`Builder::register`] |
 //! | [`Ctx`] | what a workflow's body is given: the state, and the durable verbs |
 //! | [`WorkflowHandle`] | a started workflow: its id, its status, its result |
+//! | [`Workflows`] | the workflows of the database: listed, counted, changed, moved, deleted |
 //! | [`Datasource`] | the application's own tables, written by steps exactly once with [`Ctx::transaction`] |
 //! | [`Error`], [`DurableError`] | what goes wrong in the runtime, and what a workflow may fail with |
 //!
@@ -121,10 +122,17 @@ pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, RecordedWorkflows,
     Recv, RecvOptions, Retry, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions,
-    Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef, Workflows,
+    Target, Workflow, WorkflowHandle, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::aggregate::{
+    GroupBy, Metrics, StepAggregate, StepAggregates, WorkflowAggregate, WorkflowAggregates,
+};
+pub use model::export::ExportedWorkflow;
+pub use model::filter::{Filter, StepFilter};
+pub use model::info::{Payload, StepInfo, WorkflowInfo};
+pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
 pub use time::Timestamp;
 

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::error::{Error, Result};
+use crate::payload;
 
 /// Bytes of an id, a topic or a key. The schema's primary keys and its NOTIFY trigger both have a limit of their own,
 /// which depends on the content; this one does not.
 pub(crate) const TEXT_BYTES: usize = 512;
 /// Bytes of a name: workflow, step, application version, executor.
 pub(crate) const NAME_BYTES: usize = 256;
+/// Bytes of a workflow's attributes, as JSON.
+pub(crate) const ATTRIBUTE_BYTES: usize = 64 * 1024;
 /// The longest wait that can be asked for: a hundred years.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
@@ -40,6 +45,47 @@ pub(crate) fn duration(field: &str, value: Duration) -> Result<()> {
         return Err(Error::invalid(format!("{field} of {} s is longer than 100 years", value.as_secs())));
     }
     Ok(())
+}
+
+/// A database's own limit for a statement: 1 ms to 24 days, in whole milliseconds.
+pub(crate) fn statement_timeout(value: Duration) -> Result<()> {
+    if !(1..=i32::MAX.unsigned_abs().into()).contains(&value.as_millis()) {
+        return Err(Error::invalid(format!("a time limit of {value:?} is not between 1 ms and 24 days")));
+    }
+    Ok(())
+}
+
+/// A text that is only compared with stored ones: whatever another program may have stored, as far as it can be sent.
+pub(crate) fn searched(value: &str) -> Result<()> {
+    if value.len() > TEXT_BYTES || value.contains('\0') {
+        return Err(Error::invalid(format!("a text to search for has NUL, or more than {TEXT_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+/// A workflow's attributes as they are stored: at most [`ATTRIBUTE_BYTES`] bytes of JSON, and no NUL in any text, which
+/// Postgres does not store in `jsonb`.
+pub(crate) fn attributes(attributes: &Map<String, Value>) -> Result<String> {
+    if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
+        return Err(Error::invalid("attributes must not contain NUL"));
+    }
+    let text = payload::encode(attributes)?;
+    if text.len() > ATTRIBUTE_BYTES {
+        let length = text.len();
+        return Err(Error::invalid(format!(
+            "the attributes have {length} bytes; the limit is {ATTRIBUTE_BYTES}"
+        )));
+    }
+    Ok(text)
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn bounded(field: &str, value: &str, most: usize) -> Result<()> {

@@ -31,7 +31,7 @@ pub use self::child::{ChildHandle, ChildOptions, StartChild};
 pub use self::context::{Context, Ctx};
 pub use self::durable::Durable;
 pub use self::events::{GetEvent, GetEventOptions};
-pub use self::handle::{WorkflowHandle, WorkflowInfo};
+pub use self::handle::WorkflowHandle;
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;
 pub use self::runtime::{Dbos, SendMessage};

@@ -15,15 +15,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::builder::Builder;
-use super::handle::{self, WorkflowHandle, WorkflowInfo};
+use super::handle::{self, WorkflowHandle};
 use super::registry::{Registry, Target};
 use super::shared::{INTERNAL_QUEUE, Running, Shared, Tasks};
 use super::start::Start;
-use super::{dispatcher, events, guard, signals, wait, watch};
+use super::{dispatcher, events, guard, signals, wait, watch, workflows};
 use crate::config::Config;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::{self, WorkflowId};
 use crate::limits;
+use crate::model::info::WorkflowInfo;
 use crate::model::workflow::Identity;
 use crate::model::write::{Receipt, Write};
 use crate::payload;
@@ -135,6 +136,9 @@ impl Dbos {
         }
         shared.tasks.daemons.spawn(dispatcher::dispatch(Arc::clone(shared)));
         shared.tasks.daemons.spawn(watch::watch(Arc::clone(shared)));
+        if let Some(retention) = shared.config.retention.clone() {
+            shared.tasks.daemons.spawn(workflows::keep(Arc::clone(shared), retention));
+        }
         Ok(())
     }
 

@@ -70,14 +70,25 @@ impl<T, E> Start<T, E> {
         })
     }
 
-    /// Attributes to find the workflow by: a JSON object, without NUL in its texts.
+    /// Attributes to find the workflow by, in place of any set before: a JSON object of at most 64 KiB, without NUL in
+    /// its texts.
     pub fn attributes(self, attributes: &Map<String, Value>) -> Self {
         self.change(|request| {
-            let text = payload::encode(attributes)?;
-            if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
-                return Err(Error::invalid("attributes must not contain NUL"));
-            }
-            request.attributes = Some(text);
+            request.attributes = Some(limits::attributes(attributes)?);
+            Ok(())
+        })
+    }
+
+    /// One attribute more.
+    pub fn attribute(self, key: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        self.change(|request| {
+            let mut attributes: Map<String, Value> = match &request.attributes {
+                Some(text) => payload::decode(text)?,
+                None => Map::new(),
+            };
+            attributes.insert(key.to_owned(), value);
+            request.attributes = Some(limits::attributes(&attributes)?);
             Ok(())
         })
     }
@@ -129,16 +140,6 @@ where
             }
             Ok(started.handle(&shared, id))
         })
-    }
-}
-
-/// Whether a text in the value has a NUL, which Postgres does not store in `jsonb`.
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(holds_nul),
-        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -1,6 +1,11 @@
 //! Plain rows and requests: no IO, no async.
 
+pub(crate) mod aggregate;
+pub(crate) mod export;
+pub(crate) mod filter;
+pub(crate) mod info;
 pub(crate) mod mailbox;
+pub(crate) mod retention;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod workflow;

@@ -15,11 +15,15 @@ macro_rules! ask {
     };
 }
 
+mod conditions;
 pub(crate) mod error;
 pub(crate) mod journal;
+mod listing;
 pub(crate) mod migrate;
 mod receipts;
+mod retention;
 mod rows;
+mod transfer;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
@@ -43,7 +47,7 @@ use crate::failpoint::{self, Boundary, Side};
 use crate::ids::OwnerToken;
 use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
-use crate::model::workflow::{Claimed, Ending, Fence, Identity, WorkflowRow};
+use crate::model::workflow::{Claimed, Ending, Fence, Identity};
 use crate::model::write::Touched;
 use crate::time::Timestamp;
 
@@ -120,11 +124,6 @@ impl Store {
     /// The database's time.
     pub(crate) async fn now(&self) -> Answer<Timestamp> {
         ask!(self, backend => backend.now().await)
-    }
-
-    /// The facts of one workflow.
-    pub(crate) async fn look(&self, id: &str) -> Answer<Option<WorkflowRow>> {
-        ask!(self, backend => backend.look(id).await)
     }
 
     /// Where these workflows stand; missing ones are left out.

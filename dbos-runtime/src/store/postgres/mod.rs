@@ -3,13 +3,16 @@
 mod classify;
 mod columns;
 mod lane;
+mod listing;
 mod lone;
 mod mailbox;
 mod migrate;
 mod parts;
+mod retention;
 mod rows;
 mod statements;
 mod steps;
+mod transfer;
 mod verify;
 mod versions;
 mod wakeups;
@@ -44,6 +47,8 @@ pub(crate) struct Postgres {
     identity: Arc<Identity>,
     listen: bool,
     lost: LastLoss,
+    listing_timeout: Option<Duration>,
+    schema: String,
 }
 
 /// When a connection of the pool was last found broken. What was opened before then is not used again: the server that
@@ -99,6 +104,8 @@ impl Postgres {
             identity,
             listen: config.listen_notify,
             lost,
+            listing_timeout: config.listing_timeout,
+            schema: config.schema.clone(),
         })
     }
 
@@ -119,15 +126,31 @@ impl Postgres {
         &self,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
+        self.ask_within(Some(DEADLINE), question).await
+    }
+
+    /// The same with a deadline of its own, or with none.
+    async fn ask_within<T>(
+        &self,
+        deadline: Option<Duration>,
+        question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
         let mut asked = Asked(Some(self.pool.acquire().await.map_err(classify)?));
         let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
-        let error = match tokio::time::timeout(DEADLINE, question(connection)).await {
+        let answer = match deadline {
+            Some(deadline) => {
+                let answer = tokio::time::timeout(deadline, question(connection)).await;
+                answer.map_err(|_| StoreError::Deadline(deadline))
+            }
+            None => Ok(question(connection).await),
+        };
+        let error = match answer {
             Ok(Ok(answer)) => {
                 asked.0 = None;
                 return Ok(answer);
             }
             Ok(Err(error)) => classify(error),
-            Err(_) => StoreError::Deadline(DEADLINE),
+            Err(error) => error,
         };
         if error.breaks_connection() {
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

@@ -3,10 +3,13 @@
 mod batch;
 mod classify;
 mod lane;
+mod listing;
 mod mailbox;
 mod migrate;
+mod retention;
 mod rows;
 mod steps;
+mod transfer;
 mod values;
 mod verify;
 mod versions;
@@ -43,6 +46,7 @@ pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
     writer: Writer,
     identity: Arc<Identity>,
+    listing_timeout: Option<Duration>,
 }
 
 impl Sqlite {
@@ -62,7 +66,7 @@ impl Sqlite {
             .acquire_timeout(DEADLINE)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, writer, identity })
+        Ok(Self { pool, options, writer, identity, listing_timeout: config.listing_timeout })
     }
 
     pub(crate) fn lane(&self) -> SqliteLane {
