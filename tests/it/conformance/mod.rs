@@ -1,5 +1,7 @@
 //! The behaviour of the engine, each on both backends.
 
+mod aggregates;
+mod attributes;
 mod cancel;
 mod children;
 mod events;
@@ -7,11 +9,13 @@ mod guard_transactions;
 mod handles;
 mod launch;
 mod ledger;
+mod listing;
 mod messages;
 mod ownership;
 mod payloads;
 mod recovery;
 mod replay;
+mod retention;
 mod retries;
 mod scene;
 mod sends;
@@ -23,6 +27,7 @@ mod support;
 mod takeover;
 mod transaction_faults;
 mod transactions;
+mod transfer;
 mod values;
 mod wakeups;
 mod witness;
