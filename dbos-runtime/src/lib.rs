@@ -120,9 +120,9 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, RecordedWorkflows,
-    Recv, RecvOptions, Retry, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions,
-    Target, Workflow, WorkflowHandle, WorkflowRef, Workflows,
+    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Queues,
+    RecordedWorkflows, Recv, RecvOptions, Retry, Send, SendMessage, SendOptions, Start, StartChild, Step,
+    StepCtx, StepOptions, Target, Workflow, WorkflowHandle, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
@@ -132,6 +132,7 @@ pub use model::aggregate::{
 pub use model::export::ExportedWorkflow;
 pub use model::filter::{Filter, StepFilter};
 pub use model::info::{Payload, StepInfo, WorkflowInfo};
+pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
 pub use time::Timestamp;

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
 use crate::error::{Error, Result};
-use crate::payload;
 
 /// Bytes of an id, a topic or a key. The schema's primary keys and its NOTIFY trigger both have a limit of their own,
 /// which depends on the content; this one does not.
@@ -61,31 +58,6 @@ pub(crate) fn searched(value: &str) -> Result<()> {
         return Err(Error::invalid(format!("a text to search for has NUL, or more than {TEXT_BYTES} bytes")));
     }
     Ok(())
-}
-
-/// A workflow's attributes as they are stored: at most [`ATTRIBUTE_BYTES`] bytes of JSON, and no NUL in any text, which
-/// Postgres does not store in `jsonb`.
-pub(crate) fn attributes(attributes: &Map<String, Value>) -> Result<String> {
-    if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
-        return Err(Error::invalid("attributes must not contain NUL"));
-    }
-    let text = payload::encode(attributes)?;
-    if text.len() > ATTRIBUTE_BYTES {
-        let length = text.len();
-        return Err(Error::invalid(format!(
-            "the attributes have {length} bytes; the limit is {ATTRIBUTE_BYTES}"
-        )));
-    }
-    Ok(text)
-}
-
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(holds_nul),
-        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
 }
 
 fn bounded(field: &str, value: &str, most: usize) -> Result<()> {

@@ -13,6 +13,7 @@ use super::registry::{Registry, Workflow};
 use super::runtime::Dbos;
 use crate::config::Config;
 use crate::error::{DurableError, Result};
+use crate::model::queue::Queue;
 use crate::model::retention::Retention;
 
 /// A runtime that has not been launched. Made by [`Dbos::builder`].
@@ -116,6 +117,19 @@ impl<S: Send + Sync + 'static> Builder<S> {
     /// it they stay. Of several processes on one database, one at a time does it.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.config.retention = Some(retention);
+        self
+    }
+
+    /// Registers a queue at launch. One that is there already is changed if this is the application's latest version.
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.config.queues.push(queue);
+        self
+    }
+
+    /// The only queues that this process works on; every queue of the application unless said. Recovered work, which is
+    /// on a queue of the runtime's own, is always taken.
+    pub fn listen_queues<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.config.listen = Some(names.into_iter().map(Into::into).collect());
         self
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::status::WorkflowStatus;
+use crate::payload;
 use crate::time::Timestamp;
 
 /// The most rows that one listing can be limited to.
@@ -258,7 +259,7 @@ impl Filter {
             limits::searched(text)?;
         }
         if let Some(attributes) = &self.attributes {
-            limits::attributes(attributes)?;
+            payload::attributes(attributes)?;
         }
         limit(self.limit)?;
         offset(self.offset)?;

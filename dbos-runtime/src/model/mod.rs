@@ -5,6 +5,7 @@ pub(crate) mod export;
 pub(crate) mod filter;
 pub(crate) mod info;
 pub(crate) mod mailbox;
+pub(crate) mod queue;
 pub(crate) mod retention;
 pub(crate) mod status;
 pub(crate) mod step;

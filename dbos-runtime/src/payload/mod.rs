@@ -8,8 +8,10 @@ mod failure;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 
 pub(crate) use args::{decode_input, encode_input};
 pub(crate) use failure::{decode_error, encode_error, panicked};
@@ -20,6 +22,28 @@ pub(crate) const PORTABLE: &str = "portable_json";
 /// A value as the text of a result, a message or an event.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| unencodable(&error))
+}
+
+/// Attributes as text: at most [`limits::ATTRIBUTE_BYTES`] bytes, and, since Postgres keeps them as `jsonb`, without NUL.
+pub(crate) fn attributes(attributes: &Map<String, Value>) -> Result<String> {
+    if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
+        return Err(Error::invalid("attributes must not contain NUL"));
+    }
+    let text = encode(attributes)?;
+    if text.len() > limits::ATTRIBUTE_BYTES {
+        let (length, most) = (text.len(), limits::ATTRIBUTE_BYTES);
+        return Err(Error::invalid(format!("the attributes have {length} bytes; the limit is {most}")));
+    }
+    Ok(text)
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// A stored text as a value.

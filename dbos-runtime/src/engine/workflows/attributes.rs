@@ -6,7 +6,7 @@ use super::Workflows;
 use crate::engine::{guard, wait};
 use crate::error::{Error, Result};
 use crate::ids::WorkflowId;
-use crate::limits;
+use crate::payload;
 
 impl Workflows {
     /// Replaces the attributes of a workflow, in whatever state it is; `None` clears them. Says whether there is such a
@@ -25,7 +25,7 @@ impl Workflows {
     ) -> Result<bool> {
         guard::outside_of_transactions()?;
         let id = id.try_into().map_err(Into::into)?;
-        let attributes = attributes.map(limits::attributes).transpose()?;
+        let attributes = attributes.map(payload::attributes).transpose()?;
         let shared = &self.shared;
         wait::briefly(shared, || shared.store.set_attributes(id.as_str(), attributes.as_deref())).await
     }
@@ -43,7 +43,7 @@ impl Workflows {
     ) -> Result<bool> {
         guard::outside_of_transactions()?;
         let id = id.try_into().map_err(Into::into)?;
-        let attributes = limits::attributes(attributes)?;
+        let attributes = payload::attributes(attributes)?;
         let shared = &self.shared;
         wait::briefly(shared, || shared.store.merge_attributes(id.as_str(), &attributes)).await
     }

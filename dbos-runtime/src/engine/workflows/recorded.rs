@@ -17,9 +17,9 @@ use crate::engine::shared::Shared;
 use crate::engine::wait;
 use crate::error::{Error, Result};
 use crate::ids::WorkflowId;
-use crate::limits;
 use crate::model::filter::{Filter, StepFilter};
 use crate::model::info::{StepInfo, WorkflowInfo};
+use crate::payload;
 
 /// The workflows of the database, seen from inside a workflow. Made by [`Ctx::workflows`].
 ///
@@ -89,7 +89,7 @@ impl<E: From<Error> + 'static> RecordedWorkflows<E> {
         let asked = id
             .try_into()
             .map_err(Into::into)
-            .and_then(|id| Ok((id, attributes.map(limits::attributes).transpose()?)));
+            .and_then(|id| Ok((id, attributes.map(payload::attributes).transpose()?)));
         self.question("DBOS.updateWorkflowAttributes", asked, |shared, (id, attributes)| async move {
             let set = || shared.store.set_attributes(id.as_str(), attributes.as_deref());
             wait::patiently(&shared, set).await
@@ -103,7 +103,7 @@ impl<E: From<Error> + 'static> RecordedWorkflows<E> {
         attributes: &Map<String, Value>,
     ) -> Durable<'static, (), bool, E> {
         let asked =
-            id.try_into().map_err(Into::into).and_then(|id| Ok((id, limits::attributes(attributes)?)));
+            id.try_into().map_err(Into::into).and_then(|id| Ok((id, payload::attributes(attributes)?)));
         self.question("DBOS.updateWorkflowAttributes", asked, |shared, (id, attributes)| async move {
             wait::patiently(&shared, || shared.store.merge_attributes(id.as_str(), &attributes)).await
         })

@@ -57,7 +57,7 @@ impl Postgres {
     }
 
     pub(crate) async fn list(&self, filter: &Filter) -> Result<Vec<WorkflowInfo>> {
-        let statement = listing::workflows(filter, &self.identity.application, &DIALECT);
+        let statement = listing::workflows(filter, self.identity.application(), &DIALECT);
         self.survey(statement, rows::workflow).await
     }
 
@@ -73,12 +73,12 @@ impl Postgres {
     }
 
     pub(crate) async fn aggregates(&self, asked: &WorkflowAggregates) -> Result<Vec<WorkflowAggregate>> {
-        let statement = listing::workflow_groups(asked, &self.identity.application, &DIALECT);
+        let statement = listing::workflow_groups(asked, self.identity.application(), &DIALECT);
         self.survey(statement, rows::workflow_group).await
     }
 
     pub(crate) async fn step_aggregates(&self, asked: &StepAggregates) -> Result<Vec<StepAggregate>> {
-        let statement = listing::step_groups(asked, &self.identity.application, &DIALECT);
+        let statement = listing::step_groups(asked, self.identity.application(), &DIALECT);
         self.survey(statement, rows::step_group).await
     }
 
@@ -99,7 +99,7 @@ impl Postgres {
         );
         // The server ends what takes too long. If it does not answer at all, the connection is lost.
         let deadline = limit.map(|limit| limit + DEADLINE);
-        let asked = self.ask_within(deadline, async |c| {
+        let asked = self.ask_within(&self.pool, deadline, async |c| {
             sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut *c).await?;
             let found = query.fetch_all(&mut *c).await;
             (&mut *c).execute("ROLLBACK").await?;

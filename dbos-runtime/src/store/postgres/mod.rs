@@ -1,5 +1,6 @@
 //! The store on Postgres. This folder and its twin are the only rooms with SQL.
 
+mod claims;
 mod classify;
 mod columns;
 mod lane;
@@ -8,10 +9,12 @@ mod lone;
 mod mailbox;
 mod migrate;
 mod parts;
+mod queues;
 mod retention;
 mod rows;
 mod statements;
 mod steps;
+mod tick;
 mod transfer;
 mod verify;
 mod versions;
@@ -24,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Executor};
 
 use self::lane::PostgresLane;
 use self::statements::Statements;
@@ -42,6 +45,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// For claims against limits that processes share.
+    serializable: PgPool,
     options: PgConnectOptions,
     statements: Arc<Statements>,
     identity: Arc<Identity>,
@@ -50,6 +55,10 @@ pub(crate) struct Postgres {
     listing_timeout: Option<Duration>,
     schema: String,
 }
+
+/// A claim reads by index only: a scan of the table would conflict with every other claim.
+const SERIALIZABLE: &str =
+    "SET default_transaction_isolation = 'serializable'; SET enable_seqscan = off; SET jit = off";
 
 /// When a connection of the pool was last found broken. What was opened before then is not used again: the server that
 /// it led to is gone, and finding each of its connections broken one by one would cost a failed question each.
@@ -96,9 +105,18 @@ impl Postgres {
             .await
             .map_err(|_| Error::new(ErrorKind::Initialization, "the database did not answer in time"))??;
         let lost = Arc::new(Mutex::new(None));
+        let serializable = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(DEADLINE)
+            .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SERIALIZABLE).await.map(|_| ()) })
+            })
+            .connect_lazy_with(options.clone());
         let pool = pool(config.pool_size, options.clone(), &lost);
         Ok(Self {
             pool,
+            serializable,
             options,
             statements: Arc::new(Statements::new(&config.schema)),
             identity,
@@ -117,6 +135,7 @@ impl Postgres {
     }
 
     pub(crate) async fn close(&self) {
+        self.serializable.close().await;
         self.pool.close().await;
     }
 
@@ -126,16 +145,26 @@ impl Postgres {
         &self,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        self.ask_within(Some(DEADLINE), question).await
+        self.ask_within(&self.pool, Some(DEADLINE), question).await
+    }
+
+    /// The same on another pool.
+    async fn ask_on<T>(
+        &self,
+        pool: &PgPool,
+        question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
+        self.ask_within(pool, Some(DEADLINE), question).await
     }
 
     /// The same with a deadline of its own, or with none.
     async fn ask_within<T>(
         &self,
+        pool: &PgPool,
         deadline: Option<Duration>,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        let mut asked = Asked(Some(self.pool.acquire().await.map_err(classify)?));
+        let mut asked = Asked(Some(pool.acquire().await.map_err(classify)?));
         let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         let answer = match deadline {
             Some(deadline) => {

@@ -83,15 +83,15 @@ impl Postgres {
     pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(self.statements.get(CANCEL_INSERTED_BY))
             .bind(millis)
-            .bind(&self.identity.application);
-        self.ask_within(None, async |c| query.fetch_all(c).await).await
+            .bind(self.identity.application());
+        self.ask_within(&self.pool, None, async |c| query.fetch_all(c).await).await
     }
 
     /// One process at a time, over all programs on the schema: the lock is the one that the other SDKs take.
     pub(crate) async fn collect(&self, retention: &Retention, cutoff: Option<i64>) -> Result<Collected> {
         let name = format!("dbos.retention.{}", self.schema);
         let key = Sha256::digest(name.as_bytes()).first_chunk().map_or(0, |first| i64::from_be_bytes(*first));
-        self.ask_within(None, async |c| {
+        self.ask_within(&self.pool, None, async |c| {
             let locked: bool = sqlx::query_scalar(LOCK).bind(key).fetch_one(&mut *c).await?;
             if !locked {
                 return Ok(Collected { busy: true, ..Collected::default() });
@@ -110,7 +110,7 @@ impl Postgres {
         cutoff: Option<i64>,
     ) -> Result<Collected, sqlx::Error> {
         let batch = i64::from(retention.batch);
-        let application = if retention.every_application { "" } else { &self.identity.application };
+        let application = if retention.every_application { "" } else { self.identity.application() };
         let mut collected = Collected::default();
         let threshold = match retention.newest {
             Some(rows) => {

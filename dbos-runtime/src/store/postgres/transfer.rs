@@ -107,7 +107,7 @@ impl Postgres {
             (HISTORY, &tables.history),
             (STREAMS, &tables.streams),
         ];
-        self.ask_within(self.listing_timeout, async |c| {
+        self.ask_within(&self.pool, self.listing_timeout, async |c| {
             let mut transaction = c.begin().await?;
             let inserted: Vec<String> = sqlx::query_scalar(self.statements.get(IMPORT))
                 .bind(statuses)

@@ -114,7 +114,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn list(&self, filter: &Filter) -> Result<Vec<WorkflowInfo>> {
-        let statement = listing::workflows(filter, &self.identity.application, &DIALECT);
+        let statement = listing::workflows(filter, self.identity.application(), &DIALECT);
         self.survey(statement, rows::workflow).await
     }
 
@@ -130,12 +130,12 @@ impl Sqlite {
     }
 
     pub(crate) async fn aggregates(&self, asked: &WorkflowAggregates) -> Result<Vec<WorkflowAggregate>> {
-        let statement = listing::workflow_groups(asked, &self.identity.application, &DIALECT);
+        let statement = listing::workflow_groups(asked, self.identity.application(), &DIALECT);
         self.survey(statement, rows::workflow_group).await
     }
 
     pub(crate) async fn step_aggregates(&self, asked: &StepAggregates) -> Result<Vec<StepAggregate>> {
-        let statement = listing::step_groups(asked, &self.identity.application, &DIALECT);
+        let statement = listing::step_groups(asked, self.identity.application(), &DIALECT);
         self.survey(statement, rows::step_group).await
     }
 

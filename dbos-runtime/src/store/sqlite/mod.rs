@@ -1,14 +1,17 @@
 //! The store on SQLite: one file, one writer, nothing to install.
 
 mod batch;
+mod claims;
 mod classify;
 mod lane;
 mod listing;
 mod mailbox;
 mod migrate;
+mod queues;
 mod retention;
 mod rows;
 mod steps;
+mod tick;
 mod transfer;
 mod values;
 mod verify;

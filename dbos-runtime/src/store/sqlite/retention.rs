@@ -86,14 +86,14 @@ impl Sqlite {
     }
 
     pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
-        let query = sqlx::query_scalar(CANCEL_INSERTED_BY).bind(millis).bind(&self.identity.application);
+        let query = sqlx::query_scalar(CANCEL_INSERTED_BY).bind(millis).bind(self.identity.application());
         self.change(async |c| query.fetch_all(c).await).await
     }
 
     /// Each batch takes its turn among the writers, so the others are not kept waiting for all of it.
     pub(crate) async fn collect(&self, retention: &Retention, cutoff: Option<i64>) -> Result<Collected> {
         let batch = i64::from(retention.batch);
-        let application = if retention.every_application { "" } else { &self.identity.application };
+        let application = if retention.every_application { "" } else { self.identity.application() };
         let mut collected = Collected::default();
         let threshold = match retention.newest {
             Some(rows) => {
