@@ -5,11 +5,11 @@ use std::time::Duration;
 use dbos_runtime::{
     ErrorKind, Filter, GroupBy, StepAggregates, StepFilter, Timestamp, WorkflowAggregates, WorkflowStatus,
 };
-use harness::{Fresh, on_each_backend};
+use harness::on_each_backend;
 use serde_json::{Map, Value, json};
 
 use super::listing::{insert, observer};
-use super::scene::{assert_kind, crash, forget_outcomes, launch, result_of, start, steps};
+use super::scene::{Ctx, assert_kind, crash, forget_outcomes, launch, result_of, start, steps};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -93,7 +93,7 @@ on_each_backend! {
 
     // L378, L379
     async fn what_a_workflow_lists_is_recorded_and_a_replay_sees_the_same(fresh: Fresh) {
-        let body = async |ctx: super::scene::Ctx, _| {
+        let body = async |ctx: Ctx, _| {
             let workflows = ctx.workflows();
             let attributes = Map::from_iter([("seen".to_owned(), json!(true))]);
             let all = workflows.list(Filter::new().with_input()).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dbos_runtime::{Dbos, ErrorKind, Filter};
-use harness::{Fresh, on_each_backend};
+use harness::on_each_backend;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use super::listing::{insert, observer, series};
-use super::scene::{W, assert_kind, crash, id, launch, result_of, status, until_rows};
+use super::scene::{HOUR, W, assert_kind, crash, id, launch, result_of, status, until_rows};
 
 const OLD: &str = "1000";
 
@@ -62,7 +62,7 @@ async fn launch_parents(fresh: &Fresh) -> Dbos {
         if input == "result first" {
             child.result().await?;
         }
-        ctx.recv::<Value>("go").timeout(super::scene::HOUR).await?;
+        ctx.recv::<Value>("go").timeout(HOUR).await?;
         child.result().await
     })
     .await
@@ -172,7 +172,7 @@ on_each_backend! {
     // L363
     async fn what_was_inserted_by_then_and_has_not_ended_is_cancelled(fresh: Fresh) {
         let dbos = launch(&fresh, async |ctx, _| {
-            ctx.sleep(super::scene::HOUR).await?;
+            ctx.sleep(HOUR).await?;
             Ok(Value::Null)
         })
         .await;

@@ -53,7 +53,7 @@ async fn stored(fresh: &Fresh) -> Vec<Value> {
 async fn family(fresh: &Fresh) -> Dbos {
     let dbos = launch(fresh, async |ctx, input| {
         let left = input.as_i64().unwrap_or(2);
-        ctx.step("compose", || async move { Ok("é\"\\\n") }).await?;
+        ctx.step("compose", || async move { Ok("é\"\\\n".to_owned()) }).await?;
         ctx.set_event("left", &left).await?;
         ctx.set_event("left", &(left + 100)).await?;
         ctx.recv::<Value>("hello").timeout(std::time::Duration::ZERO).await?;
