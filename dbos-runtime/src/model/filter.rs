@@ -276,7 +276,7 @@ impl Filter {
 }
 
 /// Which steps of a workflow, and whether with what they returned. All of them with everything, unless said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use = "a filter does nothing until something is listed with it"]
 pub struct StepFilter {
     limit: Option<u32>,
