@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) schema: String,
     pub(crate) migrate: bool,
     pub(crate) listen_notify: bool,
+    pub(crate) peer_recovery: bool,
     pub(crate) pool_size: u32,
     pub(crate) lanes: usize,
     pub(crate) executor: Option<String>,
@@ -40,6 +41,7 @@ impl Config {
             schema: "dbos".to_owned(),
             migrate: true,
             listen_notify: true,
+            peer_recovery: true,
             pool_size: 20,
             lanes: 2,
             executor: None,
@@ -57,21 +59,7 @@ impl Config {
 
     pub(crate) fn check(&self) -> Result<()> {
         limits::application(&self.name)?;
-        schema(&self.schema)?;
-        if self.pool_size == 0 || self.pool_size > 1000 {
-            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
-        }
-        if self.lanes == 0 || self.lanes > 16 {
-            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
-        }
-        limits::duration("the patience", self.patience)?;
-        limits::duration("the polling interval", self.poll)?;
-        if self.poll < Duration::from_millis(10) {
-            return Err(Error::invalid("the polling interval must be at least 10 ms"));
-        }
-        if let Some(limit) = self.listing_timeout {
-            limits::statement_timeout(limit)?;
-        }
+        self.check_connection()?;
         if let Some(retention) = &self.retention {
             retention.check()?;
         }
@@ -87,11 +75,36 @@ impl Config {
         Ok(())
     }
 
-    /// The executor's name: configured, else `DBOS__VMID`, else `local`.
-    pub(crate) fn executor(&self) -> Result<ExecutorId> {
-        ExecutorId::parse(
-            configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()),
-        )
+    /// What a client needs too.
+    pub(crate) fn check_connection(&self) -> Result<()> {
+        schema(&self.schema)?;
+        if self.pool_size == 0 || self.pool_size > 1000 {
+            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
+        }
+        if self.lanes == 0 || self.lanes > 16 {
+            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
+        }
+        limits::duration("the patience", self.patience)?;
+        limits::duration("the polling interval", self.poll)?;
+        if self.poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        if let Some(limit) = self.listing_timeout {
+            limits::statement_timeout(limit)?;
+        }
+        Ok(())
+    }
+
+    /// The executor's name: configured, else `DBOS__VMID`.
+    pub(crate) fn executor(&self) -> Result<Option<ExecutorId>> {
+        configured(self.executor.as_deref(), "DBOS__VMID").map(ExecutorId::parse).transpose()
+    }
+
+    /// Whether this process makes itself known to its peers. A pooler through which no hints come lends out sessions,
+    /// and a lock would stay with the pooler.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn announces(&self) -> bool {
+        self.peer_recovery && self.listen_notify
     }
 
     /// The application's version: configured, else `DBOS__APPVERSION`, else the hash over the registered workflows.

@@ -120,9 +120,10 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Queues,
-    RecordedWorkflows, Recv, RecvOptions, Retry, Send, SendMessage, SendOptions, Start, StartChild, Step,
-    StepCtx, StepOptions, Target, Workflow, WorkflowHandle, WorkflowRef, Workflows,
+    Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
+    Message, Queues, RecordedWorkflows, Recv, RecvOptions, Retry, Send, SendMessage, SendMessages,
+    SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle,
+    WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
@@ -135,6 +136,9 @@ pub use model::info::{Payload, StepInfo, WorkflowInfo};
 pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
+#[doc(hidden)]
+pub use store::enlisted::Enlisted;
+pub use store::enlisted::SystemConnection;
 pub use time::Timestamp;
 
 /// Doors for tests, with the feature `failpoints`.

@@ -1,6 +1,7 @@
 //! Plain rows and requests: no IO, no async.
 
 pub(crate) mod aggregate;
+pub(crate) mod debounce;
 pub(crate) mod export;
 pub(crate) mod filter;
 pub(crate) mod info;

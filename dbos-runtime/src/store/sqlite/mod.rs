@@ -3,10 +3,13 @@
 mod batch;
 mod claims;
 mod classify;
+mod debounce;
+mod enlisted;
 mod lane;
 mod listing;
 mod mailbox;
 mod migrate;
+mod presence;
 mod queues;
 mod retention;
 mod rows;
