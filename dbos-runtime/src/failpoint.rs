@@ -54,6 +54,9 @@ boundaries! {
     Delete => "delete",
     Delay => "delay",
     Register => "register",
+    Attributes => "attributes",
+    Import => "import",
+    Collect => "collect",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

@@ -85,6 +85,7 @@
 //! | [`workflow`](macro@workflow) | makes an `async fn` a workflow: named, typed, registered with [`Builder::register`] |
 //! | [`Ctx`] | what a workflow's body is given: the state, and the durable verbs |
 //! | [`WorkflowHandle`] | a started workflow: its id, its status, its result |
+//! | [`Workflows`] | the workflows of the database: listed, counted, changed, moved, deleted |
 //! | [`Datasource`] | the application's own tables, written by steps exactly once with [`Ctx::transaction`] |
 //! | [`Error`], [`DurableError`] | what goes wrong in the runtime, and what a workflow may fail with |
 //!
@@ -124,12 +125,19 @@ pub use engine::{
     ReadStreamOptions, RecordedStream, RecordedWorkflows, Recv, RecvOptions, ResumeOptions, ResumeWorkflows,
     Retry, Rewind, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx,
     StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, Workflow, WorkflowHandle,
-    WorkflowInfo, WorkflowRef, Workflows,
+    WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::aggregate::{
+    GroupBy, Metrics, StepAggregate, StepAggregates, WorkflowAggregate, WorkflowAggregates,
+};
+pub use model::export::ExportedWorkflow;
+pub use model::filter::{Filter, StepFilter};
 pub use model::fork::ForkPoint;
+pub use model::info::{Payload, StepInfo, WorkflowInfo};
 pub use model::queue::{OnConflict, Queue, RateLimit};
+pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
 #[doc(hidden)]
 pub use store::enlisted::Enlisted;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::datasource::{Backend, Datasource};
 use crate::error::{DurableError, Result};
 use crate::model::queue::Queue;
+use crate::model::retention::Retention;
 
 /// A runtime that has not been launched. Made by [`Dbos::builder`].
 #[must_use = "nothing runs until the builder is launched"]
@@ -120,6 +121,20 @@ impl<S: Send + Sync + 'static> Builder<S> {
     /// How often the process looks for what no hint told it: claims, cancels, results elsewhere. A second unless said.
     pub fn polling_interval(mut self, interval: Duration) -> Self {
         self.config.poll = interval;
+        self
+    }
+
+    /// How long a listing may take before it fails with [`ErrorKind::QueryTimeout`](crate::ErrorKind::QueryTimeout):
+    /// 30 seconds unless said, 1 ms to 24 days, `None` for as long as it takes. What is asked for by an id is not limited.
+    pub fn listing_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.listing_timeout = limit.into();
+        self
+    }
+
+    /// Deletes ended workflows from time to time, as [`Workflows::collect`](crate::Workflows::collect) does; without
+    /// it they stay. Of several processes on one database, one at a time does it.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.config.retention = Some(retention);
         self
     }
 

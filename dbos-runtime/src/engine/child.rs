@@ -220,7 +220,7 @@ fn unexpected(execution: &Execution, number: i32, what: &str) -> Error {
 async fn lost(execution: &Arc<Execution>) -> Error {
     let shared = &execution.shared;
     let look = super::wait::patiently(shared, || shared.store.look(execution.fence.id.as_str())).await;
-    execution.lost(look.ok().flatten().map(|row| row.status).as_deref())
+    execution.lost(look.ok().flatten().map(|row| row.status_text).as_deref())
 }
 
 async fn result<T, C, E>(execution: Arc<Execution>, number: i32, child: WorkflowHandle<T, C>) -> Result<T, E>

@@ -44,7 +44,7 @@ pub use self::context::{Context, Ctx};
 pub use self::durable::Durable;
 pub use self::effects::StepSend;
 pub use self::events::{GetEvent, GetEventOptions};
-pub use self::handle::{WorkflowHandle, WorkflowInfo};
+pub use self::handle::WorkflowHandle;
 pub use self::queues::Queues;
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;

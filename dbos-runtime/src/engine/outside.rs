@@ -216,6 +216,11 @@ macro_rules! outside_verbs {
             $crate::engine::streams::page(self.shared(), id, key, from, limit).await
         }
 
+        /// The workflows of the database: listed, looked into, managed.
+        pub fn workflows(&self) -> $crate::Workflows {
+            $crate::Workflows { shared: std::sync::Arc::clone(self.shared()) }
+        }
+
         /// The queues on the database.
         pub fn queues(&self) -> $crate::Queues {
             $crate::engine::queues::Queues::new(self.shared())

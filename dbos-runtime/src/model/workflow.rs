@@ -157,22 +157,3 @@ pub(crate) struct Ending {
     pub(crate) error: Option<String>,
     pub(crate) serialization: Option<String>,
 }
-
-/// The facts of a workflow's row that do not depend on its types.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WorkflowRow {
-    pub(crate) id: String,
-    pub(crate) status: String,
-    pub(crate) name: Option<String>,
-    pub(crate) executor: Option<String>,
-    pub(crate) version: Option<String>,
-    pub(crate) user: Option<String>,
-    pub(crate) roles: Option<String>,
-    pub(crate) attributes: Option<String>,
-    pub(crate) queue: Option<String>,
-    pub(crate) parent: Option<String>,
-    pub(crate) attempts: Option<i64>,
-    pub(crate) created_at: i64,
-    pub(crate) updated_at: i64,
-    pub(crate) completed_at: Option<i64>,
-}

@@ -16,16 +16,20 @@ macro_rules! ask {
 }
 
 pub(crate) mod bell;
+mod conditions;
 pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
+mod listing;
 pub(crate) mod management;
 pub(crate) mod migrate;
 pub(crate) mod presence;
 mod queues;
 mod receipts;
+mod retention;
 mod rows;
 mod streams;
+mod transfer;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
@@ -48,7 +52,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::{self, Boundary, Side};
 use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
-use crate::model::workflow::{Ending, Fence, Identity, WorkflowRow};
+use crate::model::workflow::{Ending, Fence, Identity};
 use crate::model::write::Touched;
 use crate::time::Timestamp;
 
@@ -125,11 +129,6 @@ impl Store {
     /// The database's time.
     pub(crate) async fn now(&self) -> Answer<Timestamp> {
         ask!(self, backend => backend.now().await)
-    }
-
-    /// The facts of one workflow.
-    pub(crate) async fn look(&self, id: &str) -> Answer<Option<WorkflowRow>> {
-        ask!(self, backend => backend.look(id).await)
     }
 
     /// Where these workflows stand; missing ones are left out.

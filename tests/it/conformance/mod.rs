@@ -1,5 +1,7 @@
 //! The behaviour of the engine, each on both backends.
 
+mod aggregates;
+mod attributes;
 mod cancel;
 mod cancel_many;
 mod children;
@@ -12,6 +14,7 @@ mod guard_transactions;
 mod handles;
 mod launch;
 mod ledger;
+mod listing;
 mod messages;
 mod moves;
 mod ownership;
@@ -21,6 +24,7 @@ mod queues;
 mod recovery;
 mod replay;
 mod resumes;
+mod retention;
 mod retries;
 mod rewinds;
 mod rows;
@@ -37,6 +41,7 @@ mod surgery_crashes;
 mod takeover;
 mod transaction_faults;
 mod transactions;
+mod transfer;
 mod values;
 mod wakeups;
 mod witness;

@@ -218,7 +218,7 @@ impl<E: DurableError> RecordedWorkflows<E> {
             let id: WorkflowId = recorded(&execution, number, "DBOS.forkWorkflow", order).await?;
             let look = || async {
                 let row = wait::patiently(shared, || shared.store.look(id.as_str())).await?;
-                row.map(|row| row.status).ok_or_else(|| Error::no_workflow(id.as_str()))
+                row.map(|row| row.status_text).ok_or_else(|| Error::no_workflow(id.as_str()))
             };
             let _: String = recorded(&execution, number + 1, "DBOS.getStatus", look).await?;
             Ok(ChildHandle::new(super::found(shared, id), &execution))

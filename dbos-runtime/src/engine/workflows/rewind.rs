@@ -168,11 +168,11 @@ async fn order(execution: &Arc<Execution>, number: i32, rewind: Rewind) -> Resul
 async fn make(shared: Arc<Shared>, mut cut: Cut, caller: Caller) -> Result<Rewound> {
     let row = caller.ask(&shared, || shared.store.look(cut.id.as_str())).await?;
     let row = row.ok_or_else(|| Error::no_workflow(cut.id.as_str()))?;
-    if !WorkflowStatus::from_text(&row.status).is_some_and(WorkflowStatus::is_terminal) {
-        let message = format!("workflow {} is {}: cancel it before it is rewound", cut.id, row.status);
+    if !row.status.is_some_and(WorkflowStatus::is_terminal) {
+        let message = format!("workflow {} is {}: cancel it before it is rewound", cut.id, row.status_text);
         return Err(Error::invalid(message).about(&cut.id));
     }
-    cut.seen = Seen { status: row.status, updated_at: row.updated_at };
+    cut.seen = Seen { status: row.status_text, updated_at: row.updated_at.as_millis() };
     // Before the workflow can run again. Should the rewind fail after it, the workflow has ended all the same.
     shared.registry.datasources.forget(std::slice::from_ref(&cut.id), cut.step).await?;
     let tries = AtomicU32::new(0);
