@@ -47,7 +47,19 @@ impl<'a, O: Default, T, E> Durable<'a, O, T, E> {
     where
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
-        let state = match execution.claim(numbers) {
+        Self::numbered(execution, execution.claim(numbers), run)
+    }
+
+    /// A call whose number was taken before.
+    pub(crate) fn numbered<F>(
+        execution: &Arc<Execution>,
+        number: Result<i32, Error>,
+        run: impl FnOnce(Arc<Execution>, i32, O) -> F + Send + 'a,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        let state = match number {
             Err(error) => State::Refused(error),
             Ok(number) => {
                 let execution = Arc::clone(execution);

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use super::{guard, wait};
+use super::{guard, held, wait};
 use crate::datasource::Witnesses;
 use crate::error::{Error, ErrorKind};
 use crate::ids::OwnerToken;
@@ -37,6 +37,24 @@ pub(crate) struct Execution {
     history: Mutex<HashMap<i32, StepRow>>,
     next: AtomicI32,
     latch: OnceLock<Error>,
+}
+
+/// What an earlier execution recorded at the next step number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ahead {
+    /// Nothing there or beyond.
+    Nothing,
+    /// The step that was asked for.
+    Marker,
+    /// Another step; or one beyond it, while the one at this number was still under way.
+    Other,
+}
+
+impl Ahead {
+    /// Whether new code begins here, now or in an earlier execution.
+    pub(crate) fn decides(self) -> bool {
+        self != Self::Other
+    }
 }
 
 /// Where the local waiters of a workflow find its end.
@@ -106,6 +124,25 @@ impl Execution {
             .map_err(|_| Error::new(ErrorKind::InvalidArgument, "the workflow has used up its step numbers"))
     }
 
+    /// The number that the next call will get.
+    pub(crate) fn next(&self) -> i32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// What is recorded at the next step number, which is not taken.
+    pub(crate) fn ahead(&self, marker: &str) -> Result<(Ahead, i32), Error> {
+        guard::in_body_of(self.serial)?;
+        self.live()?;
+        let next = self.next();
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = match history.get(&next) {
+            Some(row) if row.name == marker => Ahead::Marker,
+            None if !history.keys().any(|number| *number > next) => Ahead::Nothing,
+            _ => Ahead::Other,
+        };
+        Ok((ahead, next))
+    }
+
     /// The step recorded at this number by an earlier execution. Each is asked for once, so it is handed out.
     pub(crate) fn recorded(&self, number: i32) -> Option<StepRow> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
@@ -163,10 +200,21 @@ impl Execution {
         }
     }
 
-    /// Records steps without effects.
+    /// Records steps without effects, as the last thing that their call does; in a race, when the call has won.
     pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
-        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() })
-            .await
+        self.record_last(Record {
+            fence: self.fence.clone(),
+            steps,
+            events: Vec::new(),
+            messages: Vec::new(),
+        })
+        .await
+    }
+
+    /// Records a step whose call goes on after it, for example to wait.
+    pub(crate) async fn record_now(&self, step: StepRow) -> Result<(), Error> {
+        let fence = self.fence.clone();
+        self.write(Record { fence, steps: vec![step], events: Vec::new(), messages: Vec::new() }).await
     }
 
     /// Records a step together with the events and messages that are its effect.
@@ -176,10 +224,17 @@ impl Execution {
         events: Vec<NewEvent>,
         messages: Vec<NewMessage>,
     ) -> Result<(), Error> {
-        self.write(Record { fence: self.fence.clone(), steps: vec![step], events, messages }).await
+        self.record_last(Record { fence: self.fence.clone(), steps: vec![step], events, messages }).await
     }
 
-    async fn write(&self, record: Record) -> Result<(), Error> {
+    async fn record_last(&self, record: Record) -> Result<(), Error> {
+        match held::keep(record) {
+            Some(record) => self.write(record).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn write(&self, record: Record) -> Result<(), Error> {
         let first = record.steps.first().map_or(0, |step| step.number);
         match self.shared.journal.write(Write::Record(record)).await {
             Some(Receipt::Done) => Ok(()),

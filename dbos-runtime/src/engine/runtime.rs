@@ -58,7 +58,7 @@ use crate::time::Clock;
 /// ```
 #[derive(Clone)]
 pub struct Dbos {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// After the drain, how long interrupted workflows have to notice before they are dropped.

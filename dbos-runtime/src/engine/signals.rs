@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
+use super::held::Deciding;
 use super::{replay, sleep};
 use crate::error::{DurableError, Error, ErrorKind};
 use crate::ids::{self, WorkflowId};
@@ -191,6 +192,7 @@ async fn receive(
     loop {
         let hint = subscription.hint();
         let now = execution.now();
+        let deciding = Deciding::begin();
         let ask = Receive {
             fence: fence.clone(),
             number,
@@ -199,21 +201,28 @@ async fn receive(
             completed: now,
             deadline: deadline.take(),
             expired: now >= wake,
+            victory: deciding.victory(now),
         };
         match execution.shared.journal.write(Write::Receive(ask)).await {
-            Some(Receipt::Received(message)) => return Ok(message),
+            Some(Receipt::Received(message)) => {
+                deciding.won();
+                return Ok(message);
+            }
             Some(Receipt::TimedOut) => {
+                deciding.won();
                 return Ok(Stored { value: "null".to_owned(), serialization: None });
             }
             Some(Receipt::Nothing) => {}
             // Our own record, whose acknowledgement was lost: the message it took is in it.
             Some(Receipt::Taken(row)) if row.name == RECV => {
+                deciding.won();
                 let value = row.output.unwrap_or_else(|| "null".to_owned());
                 return Ok(Stored { value, serialization: row.serialization });
             }
             Some(receipt) => return Err(execution.refused(receipt, number)),
             None => return Err(execution.latch(ErrorKind::ShuttingDown)),
         }
+        drop(deciding);
         tokio::select! {
             () = hint => execution.live()?,
             slept = execution.sleep_until(wake) => slept?,

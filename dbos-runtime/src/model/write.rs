@@ -39,6 +39,8 @@ pub(crate) struct Receive {
     pub(crate) deadline: Option<StepRow>,
     /// Whether to record the absence of a message.
     pub(crate) expired: bool,
+    /// The step that says that this receive has won a race; recorded with the message, or with its absence.
+    pub(crate) victory: Option<StepRow>,
 }
 
 /// How an execution ended: exactly one of the two texts.
@@ -111,7 +113,7 @@ impl Write {
                     + record.events.iter().map(|event| event.value.len() * 2 + 64).sum::<usize>()
                     + record.messages.iter().map(|message| message.value.len() + 64).sum::<usize>(),
             ),
-            Self::Receive(_) => (3, 256),
+            Self::Receive(_) => (4, 320),
             Self::Send(messages) => {
                 (messages.len(), messages.iter().map(|message| message.value.len() + 64).sum())
             }

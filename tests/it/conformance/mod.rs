@@ -3,13 +3,16 @@
 mod cancel;
 mod children;
 mod events;
+mod first;
 mod guard_transactions;
 mod handles;
 mod launch;
 mod ledger;
 mod messages;
 mod ownership;
+mod patches;
 mod payloads;
+mod races;
 mod recovery;
 mod replay;
 mod retries;

@@ -81,6 +81,10 @@ struct Receives<'a> {
     completed: Vec<i64>,
     expired: Vec<bool>,
     wake: MaybeText<'a>,
+    /// Of a receive in a race, the step that says it has won: number, name, output.
+    victory: Vec<Option<i32>>,
+    victory_name: MaybeText<'a>,
+    victory_output: MaybeText<'a>,
 }
 
 #[derive(Default)]
@@ -147,6 +151,10 @@ impl<'a> Columns<'a> {
                 self.receives.completed.push(receive.completed.as_millis());
                 self.receives.expired.push(receive.expired);
                 self.receives.wake.push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
+                let victory = receive.victory.as_ref();
+                self.receives.victory.push(victory.map(|step| step.number));
+                self.receives.victory_name.push(victory.map(|step| step.name.as_str()));
+                self.receives.victory_output.push(victory.and_then(|step| step.output.as_deref()));
             }
             Write::Start(new) => {
                 self.starts.id.push(new.id.as_str());
@@ -223,7 +231,8 @@ impl<'a> Columns<'a> {
             query =
                 query.bind(&receives.id).bind(&receives.number).bind(&receives.topic).bind(&receives.rank);
             query = query.bind(&receives.started).bind(&receives.completed);
-            query = query.bind(&receives.expired).bind(&receives.wake);
+            query = query.bind(&receives.expired).bind(&receives.wake).bind(&receives.victory);
+            query = query.bind(&receives.victory_name).bind(&receives.victory_output);
         }
         if self.parts.starts {
             let starts = &self.starts;

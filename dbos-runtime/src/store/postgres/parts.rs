@@ -24,7 +24,7 @@ pub(crate) fn statement(parts: Parts) -> String {
         out.part(&MESSAGES.replace("<sent>", sent), 6);
     }
     if parts.receives {
-        out.part(RECEIVES, 8);
+        out.part(RECEIVES, 11);
     }
     if parts.starts {
         let parent =
@@ -136,8 +136,9 @@ delivered AS (
 const RECEIVES: &str = "\
 asked AS (
     SELECT r.*, m.message_uuid, m.message, m.serialization
-    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::int8[], :5!::int8[], :6!::int8[], :7!::bool[], :8!::text[])
-        AS r(id, number, topic, rank, started, completed, expired, wake)
+    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::int8[], :5!::int8[], :6!::int8[], :7!::bool[], :8!::text[],
+        :9!::int4[], :10!::text[], :11!::text[])
+        AS r(id, number, topic, rank, started, completed, expired, wake, victory, victory_name, victory_output)
     JOIN owned ON owned.id = r.id
     LEFT JOIN LATERAL (
         SELECT n.message_uuid, n.message, n.serialization FROM {s}.notifications n
@@ -157,6 +158,14 @@ asked AS (
         completed_at_epoch_ms, serialization, application_name)
     SELECT a.id, a.number + 1, 'DBOS.sleep', a.wake, a.started, a.completed, 'portable_json', $1
     FROM asked a WHERE a.wake IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+), victories AS (
+    INSERT INTO {s}.operation_outputs (workflow_uuid, function_id, function_name, output, started_at_epoch_ms,
+        completed_at_epoch_ms, serialization, application_name)
+    SELECT a.id, a.victory, a.victory_name, a.victory_output, a.started, a.completed, 'portable_json', $1
+    FROM asked a JOIN taken ON taken.id = a.id AND taken.number = a.number
+    WHERE a.victory IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING 1
 ), consumed AS (

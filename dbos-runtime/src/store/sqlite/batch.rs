@@ -268,6 +268,9 @@ impl Work<'_> {
                 let found = verify::step(self.connection, id, receive.number).await?;
                 return Ok(found.map_or(Receipt::Nothing, |row| Receipt::Taken(Box::new(row))));
             }
+            if let Some(victory) = &receive.victory {
+                self.steps(&[(&receive.fence, victory)]).await?;
+            }
         }
         if let Some(deadline) = &receive.deadline {
             self.steps(&[(&receive.fence, deadline)]).await?;
