@@ -120,7 +120,7 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Branches, Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Patch,
-    PatchOptions, Raceable, Recv, RecvOptions, Retry, Select, Send, SendMessage, SendOptions,
+    PatchOptions, Raceable, Recv, RecvOptions, Registration, Retry, Select, Send, SendMessage, SendOptions,
     Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle, WorkflowInfo,
     WorkflowRef,
 };

@@ -44,11 +44,6 @@ impl<S, E> Ctx<S, E> {
         &self.execution.name
     }
 
-    /// Who started this workflow, if it was started on somebody's behalf.
-    pub fn authenticated_user(&self) -> Option<&str> {
-        self.execution.user.as_deref()
-    }
-
     /// Cancelled when this execution has to stop: the workflow was cancelled, another process took it over, or the
     /// runtime shuts down.
     pub fn cancellation(&self) -> CancellationToken {

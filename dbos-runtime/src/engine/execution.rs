@@ -30,6 +30,8 @@ pub(crate) struct Execution {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    /// The role in which the user runs it, where it requires one.
+    pub(crate) assumed: OnceLock<String>,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -107,6 +109,7 @@ impl Execution {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             user,
             roles,
+            assumed: OnceLock::new(),
             completion: Arc::default(),
             witnesses: Witnesses::default(),
             history: Mutex::new(history.into_iter().map(|row| (row.number, row)).collect()),

@@ -58,6 +58,8 @@ pub(crate) struct Existing {
 pub(crate) struct Claimed {
     pub(crate) id: String,
     pub(crate) name: String,
+    pub(crate) class_name: Option<String>,
+    pub(crate) config_name: Option<String>,
     pub(crate) input: Option<String>,
     pub(crate) serialization: Option<String>,
     pub(crate) attempts: i64,

@@ -63,7 +63,7 @@ WITH picked AS (
     FROM current WHERE w.workflow_uuid = current.workflow_uuid AND w.status = 'ENQUEUED'
     RETURNING w.*
 )
-SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
+SELECT c.workflow_uuid, c.name, c.class_name, c.config_name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
     c.authenticated_user, c.authenticated_roles, (
     SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
         o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
@@ -160,6 +160,8 @@ fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Er
     Ok(Claimed {
         id: row.try_get("workflow_uuid")?,
         name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
+        class_name: row.try_get("class_name")?,
+        config_name: row.try_get("config_name")?,
         input: row.try_get("input")?,
         serialization: row.try_get("serialization")?,
         attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),

@@ -40,8 +40,8 @@ WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
     AND (application_name = ?3 OR application_name IS NULL)";
 
 const PICK: &str = "\
-SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts,
-    w.authenticated_user, w.authenticated_roles
+SELECT w.workflow_uuid, w.name, w.class_name, w.config_name, coalesce(i.inputs, w.inputs) AS input, w.serialization,
+    w.recovery_attempts, w.authenticated_user, w.authenticated_roles
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
 WHERE w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED','PENDING')
     AND w.name IN (SELECT value FROM json_each(?2))
@@ -190,6 +190,8 @@ async fn claim(
             history: histories.get(&id).cloned().unwrap_or_default(),
             id,
             name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
+            class_name: row.try_get("class_name")?,
+            config_name: row.try_get("config_name")?,
             input: row.try_get("input")?,
             serialization: row.try_get("serialization")?,
             attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default() + 1,
