@@ -120,12 +120,13 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Branches, Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Patch,
-    PatchOptions, Raceable, Recv, RecvOptions, Registration, Retry, Select, Send, SendMessage, SendOptions,
-    Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle, WorkflowInfo,
-    WorkflowRef,
+    PatchOptions, Queues, Raceable, Recv, RecvOptions, Registration, Retry, Select, Send, SendMessage,
+    SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle,
+    WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
 pub use time::Timestamp;
 

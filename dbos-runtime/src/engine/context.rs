@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::execution::Execution;
 use crate::error::Error;
 use crate::ids::WorkflowId;
+use crate::time::Timestamp;
 
 /// The context of a running workflow: the application's state, and the durable verbs.
 ///
@@ -42,6 +43,11 @@ impl<S, E> Ctx<S, E> {
     /// The name under which this workflow is registered.
     pub fn workflow_name(&self) -> &str {
         &self.execution.name
+    }
+
+    /// When the workflow is cancelled if it has not ended by then, by the database's clock.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.execution.deadline
     }
 
     /// Cancelled when this execution has to stop: the workflow was cancelled, another process took it over, or the

@@ -1,5 +1,6 @@
 //! Decides: which step number, replay or run, retry or fail, wait or return. No SQL, no HTTP.
 
+mod admit;
 mod builder;
 mod child;
 mod context;
@@ -12,7 +13,10 @@ mod guard;
 mod handle;
 mod held;
 mod insert;
+mod load;
+mod options;
 mod patch;
+mod queues;
 mod recorded;
 mod registration;
 mod registry;
@@ -38,6 +42,7 @@ pub use self::durable::Durable;
 pub use self::events::{GetEvent, GetEventOptions};
 pub use self::handle::{WorkflowHandle, WorkflowInfo};
 pub use self::patch::{Patch, PatchOptions};
+pub use self::queues::Queues;
 pub use self::registration::Registration;
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;

@@ -196,12 +196,25 @@ impl Registry {
         })
     }
 
-    pub(crate) fn body(&self, name: &str) -> Result<Body> {
-        self.body_of(name, None, None)
-    }
-
     pub(crate) fn body_of(&self, name: &str, class: Option<&str>, instance: Option<&str>) -> Result<Body> {
         self.find(name, class, instance).map(|registered| Arc::clone(&registered.body))
+    }
+
+    /// The role that a user with these stored roles assumes in a workflow; `None` also for one that is not known here.
+    pub(crate) fn assumed_role(
+        &self,
+        name: &str,
+        class: Option<&str>,
+        instance: Option<&str>,
+        roles: Option<&str>,
+    ) -> Option<String> {
+        let registered = self.find(name, class, instance).ok()?;
+        let roles: Vec<String> = serde_json::from_str(roles?).ok()?;
+        roles::assumed(&registered.registration.roles, &roles).map(ToOwned::to_owned)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.workflows.contains_key(name)
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

@@ -1,10 +1,11 @@
 //! Workflows that are registered for a class or for a configured instance, and rows that name some.
 
-use dbos_runtime::{Dbos, Error, ErrorKind, Registration, workflow};
+use dbos_runtime::{Dbos, Error, ErrorKind, Queue, Registration, WorkflowRef, workflow};
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
 
-use super::scene::{Ctx, HOUR, assert_kind, crash, result_of, status, until_rows};
+use super::scene::{Ctx, HOUR, assert_kind, crash, id, result_of, status, until_rows};
+use super::support::row;
 
 /// What an instance of the payment service is configured with.
 struct Gateway {
@@ -84,6 +85,56 @@ on_each_backend! {
             .unwrap();
         let handle = dbos.retrieve::<Value, Error>("w1").await.unwrap();
         assert_eq!(result_of(&handle).await.unwrap(), json!("//east"));
+    }
+
+    // B42, B43
+    async fn a_start_chooses_the_instance_and_its_row_says_which(fresh: Fresh) {
+        let dbos = launch(&fresh).await;
+        for (name, instance, url) in [("w1", "north", "//north"), ("w2", "south", "//south")] {
+            let handle = dbos.start(charge, false).id(name).config_name(instance).await.unwrap();
+            assert_eq!(result_of(&handle).await.unwrap(), json!(url));
+            let named = row(&fresh, "workflow_status", name, "name, class_name, config_name").await;
+            assert_eq!(named, json!({ "name": "charge", "class_name": "Gateway", "config_name": instance }));
+        }
+        // By default the macro's own class and instance.
+        let echoed = dbos.start(echo, "hi".to_owned()).id("w3").await.unwrap();
+        assert_eq!(result_of(&echoed).await.unwrap(), json!("hi"));
+        let named = row(&fresh, "workflow_status", "w3", "name, class_name, config_name").await;
+        assert_eq!(named, json!({ "name": "echoWorkflow", "class_name": "interop", "config_name": "default" }));
+
+        assert_kind(dbos.start(charge, false).await, ErrorKind::NotRegistered);
+        assert_kind(dbos.start(charge, false).config_name("east").await, ErrorKind::NotRegistered);
+        // The same id for another instance, or another class, is another workflow.
+        assert!(!dbos.start(charge, false).id("w1").config_name("north").await.unwrap().created());
+        let other_instance = dbos.start(charge, false).id("w1").config_name("south").await;
+        assert_kind(other_instance, ErrorKind::ConflictingWorkflow);
+        let other_class = dbos.start(charge, false).id("w1").config_name("north").class_name("Other").await;
+        assert_kind(other_class, ErrorKind::ConflictingWorkflow);
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 3);
+    }
+
+    // B42: children and recovered workflows too.
+    async fn a_child_and_a_recovered_workflow_run_on_their_own_instance(fresh: Fresh) {
+        let launch = async || {
+            let builder = harness::builder(&fresh).register_fn("parent", async |ctx: Ctx, _: Value| {
+                let north = ctx.run(charge, true).id("c1").config_name("north").await?;
+                let south = ctx.run(charge, false).id("c2").config_name("south").queue("q").await?;
+                Ok::<_, Error>(json!([north, south]))
+            });
+            let builder = builder
+                .queue(Queue::new("q"))
+                .register_instance(charge, "north", Gateway { url: "//north" })
+                .register_instance(charge, "south", Gateway { url: "//south" });
+            builder.launch().await.unwrap()
+        };
+        let dbos = launch().await;
+        dbos.start(WorkflowRef::<Value, Value>::named("parent"), Value::Null).id("p").await.unwrap();
+        until_rows(&fresh, 1, "operation_outputs WHERE workflow_uuid = 'c1'").await;
+        crash(&dbos).await;
+        let dbos = launch().await;
+        dbos.send(&id("c1"), &()).topic("go").await.unwrap();
+        let handle = dbos.retrieve::<Value, Error>("p").await.unwrap();
+        assert_eq!(result_of(&handle).await.unwrap(), json!(["//north", "//south"]));
     }
 
     // B41

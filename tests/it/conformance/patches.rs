@@ -138,7 +138,7 @@ on_each_backend! {
 
     // E135, E140: what was numbered before it does not disturb a patch.
     async fn a_patch_after_calls_that_are_still_under_way_is_decided(fresh: Fresh) {
-        let body = async |ctx: Ctx, _| {
+        let body = async |ctx: Ctx, _: Value| {
             let (said, new) = tokio::join!(say(&ctx, "a"), async { ctx.patch("p").await });
             Ok(json!([said?, new?]))
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbos_runtime::{Dbos, Error, ErrorKind, Registration, WorkflowRef, workflow};
+use dbos_runtime::{Dbos, Error, ErrorKind, Queue, Registration, WorkflowRef, workflow};
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -56,11 +56,43 @@ on_each_backend! {
         for (name, roles, assumed) in [("w1", vec!["admin", "clerk"], "clerk"), ("w2", vec!["guest", "admin"], "admin")] {
             let start = dbos.start(guarded, false).id(name).authenticated_user("ada").authenticated_roles(&roles);
             assert_eq!(result_of(&start.await.unwrap()).await.unwrap(), json!(["ada", roles, assumed]));
+            assert_eq!(text(&fresh, "workflow_status", name, "assumed_role").await, assumed);
         }
         let open = dbos.start(OPEN, false).authenticated_user("ada").authenticated_roles(&["guest"]);
         assert_eq!(result_of(&open.await.unwrap()).await.unwrap(), json!(["ada", ["guest"], null]));
         let nobody = dbos.start(OPEN, false).await.unwrap();
         assert_eq!(result_of(&nobody).await.unwrap(), json!([null, [], null]));
+    }
+
+    // P471, K18
+    async fn a_queued_start_and_a_queued_child_are_asked_too(fresh: Fresh) {
+        let dbos = harness::builder(&fresh)
+            .queue(Queue::new("q"))
+            .register(guarded)
+            .register_fn("parent", async |ctx: Ctx, wait| ctx.run(guarded, wait).queue("q").await)
+            .launch()
+            .await
+            .unwrap();
+        for (name, role, queue) in [("w1", "clerk", true), ("w2", "guest", true), ("p1", "clerk", false), ("p2", "guest", false)] {
+            let target = if queue { WorkflowRef::named("guarded") } else { PARENT };
+            let start = dbos.start(target, false).id(name).authenticated_user("ada").authenticated_roles(&[role]);
+            let start = if queue { start.queue("q") } else { start };
+            let result = result_of(&start.await.unwrap()).await;
+            if role == "clerk" {
+                assert_eq!(result.unwrap(), json!(["ada", ["clerk"], "clerk"]), "{name}");
+            } else {
+                assert_kind(result, ErrorKind::NotAuthorized);
+            }
+        }
+        let columns = "SELECT workflow_uuid AS id, status, assumed_role AS role FROM workflow_status WHERE name = 'guarded' ORDER BY 1";
+        let rows = json!(fresh.rows(columns).await);
+        let expected = json!([
+            { "id": "p1-1", "status": "SUCCESS", "role": "clerk" },
+            { "id": "p2-1", "status": "ERROR", "role": null },
+            { "id": "w1", "status": "SUCCESS", "role": "clerk" },
+            { "id": "w2", "status": "ERROR", "role": null },
+        ]);
+        assert_eq!(rows, expected);
     }
 
     // P471: a start of this process's own.
