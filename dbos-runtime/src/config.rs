@@ -52,6 +52,21 @@ impl Config {
 
     pub(crate) fn check(&self) -> Result<()> {
         limits::application(&self.name)?;
+        self.check_connection()?;
+        for (index, queue) in self.queues.iter().enumerate() {
+            queue.check()?;
+            if self.queues.iter().take(index).any(|other| other.name == queue.name) {
+                return Err(Error::invalid(format!("queue {:?} is registered twice", queue.name)));
+            }
+        }
+        for name in self.listen.iter().flatten() {
+            queue::name("queue name", name)?;
+        }
+        Ok(())
+    }
+
+    /// What a client needs too.
+    pub(crate) fn check_connection(&self) -> Result<()> {
         schema(&self.schema)?;
         if self.pool_size == 0 || self.pool_size > 1000 {
             return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
@@ -63,15 +78,6 @@ impl Config {
         limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
-        }
-        for (index, queue) in self.queues.iter().enumerate() {
-            queue.check()?;
-            if self.queues.iter().take(index).any(|other| other.name == queue.name) {
-                return Err(Error::invalid(format!("queue {:?} is registered twice", queue.name)));
-            }
-        }
-        for name in self.listen.iter().flatten() {
-            queue::name("queue name", name)?;
         }
         Ok(())
     }

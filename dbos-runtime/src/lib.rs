@@ -119,15 +119,18 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Branches, Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Patch,
-    PatchOptions, Queues, Raceable, Recv, RecvOptions, Registration, Retry, Select, Send, SendMessage,
-    SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle,
-    WorkflowInfo, WorkflowRef,
+    Alone, Branches, Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent,
+    GetEventOptions, Message, Patch, Queues, Raceable, Recv, RecvOptions, Registration, Retry, Select, Send,
+    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow,
+    WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
 pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
+#[doc(hidden)]
+pub use store::enlisted::Enlisted;
+pub use store::enlisted::SystemConnection;
 pub use time::Timestamp;
 
 /// Doors for tests, with the feature `failpoints`.

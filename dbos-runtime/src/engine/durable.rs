@@ -28,6 +28,11 @@ pub struct Durable<'a, O, T, E> {
     state: State<'a, O, T, E>,
 }
 
+/// There is nothing to set on such a call, and it takes no part in a [`select`](crate::Ctx::select): it is decided where
+/// it is called, or its effect cannot be held back.
+#[derive(Debug, Default)]
+pub struct Alone(());
+
 type Run<'a, O, T, E> = Box<dyn FnOnce(O) -> BoxFuture<'a, Result<T, E>> + Send + 'a>;
 
 enum State<'a, O, T, E> {

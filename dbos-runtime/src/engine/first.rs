@@ -9,7 +9,6 @@ use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
 use super::recorded::recorded;
-use super::runtime::Dbos;
 use super::shared::Shared;
 use super::wait;
 use crate::error::{DurableError, Error, Result};
@@ -20,36 +19,12 @@ use crate::model::write::Touched;
 
 const WAIT_FIRST: &str = "DBOS.waitFirst";
 
-impl Dbos {
-    /// Waits until one of these workflows has ended, however it ended, and says which. Of several that have, the first
-    /// one given.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without any id, or with one twice;
-    /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow);
-    /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) when this runtime ends first.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe: dropping it only stops the waiting.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use dbos_runtime::{Ctx, Dbos, Error, workflow};
-    /// # #[workflow] async fn quote(_ctx: Ctx, shop: String) -> Result<u64, Error> { Ok(shop.len() as u64) }
-    /// # async fn example(dbos: Dbos) -> Result<u64, Error> {
-    /// let left = dbos.start(quote, "left".to_owned()).await?;
-    /// let right = dbos.start(quote, "right".to_owned()).await?;
-    /// let first = dbos.wait_first([left.id(), right.id()]).await?;
-    /// if first == *left.id() { left.result().await } else { right.result().await }
-    /// # }
-    /// ```
-    pub async fn wait_first<'i>(&self, ids: impl IntoIterator<Item = &'i WorkflowId>) -> Result<WorkflowId> {
-        let ids = distinct(ids)?;
-        first(&self.shared, &ids).await
-    }
+/// Waits until one of these workflows has ended.
+pub(crate) async fn wait_first<'i>(
+    shared: &Shared,
+    ids: impl IntoIterator<Item = &'i WorkflowId>,
+) -> Result<WorkflowId> {
+    first(shared, &distinct(ids)?).await
 }
 
 impl<S, E: DurableError> Ctx<S, E> {
@@ -59,7 +34,7 @@ impl<S, E: DurableError> Ctx<S, E> {
     ///
     /// # Errors
     ///
-    /// As [`Dbos::wait_first`].
+    /// As [`Dbos::wait_first`](crate::Dbos::wait_first).
     pub fn wait_first<'i>(
         &self,
         ids: impl IntoIterator<Item = &'i WorkflowId>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::context::Ctx;
-use super::durable::Durable;
+use super::durable::{Alone, Durable};
 use super::execution::{Ahead, Execution};
 use super::replay;
 use crate::error::{DurableError, Error, ErrorKind};
@@ -14,11 +14,7 @@ use crate::model::step::StepRow;
 const PREFIX: &str = "DBOS.patch-";
 
 /// A patch that has been asked for and not yet awaited.
-pub type Patch<T, E> = Durable<'static, PatchOptions, T, E>;
-
-/// A patch has nothing to set. Its own type keeps it out of a [`select`](Ctx::select), where it would be left undecided.
-#[derive(Debug, Default)]
-pub struct PatchOptions(());
+pub type Patch<T, E> = Durable<'static, Alone, T, E>;
 
 impl<S, E: DurableError> Ctx<S, E> {
     /// Whether this workflow runs the new code: `true` where no step has been recorded from here on, `false` where a
@@ -54,7 +50,7 @@ impl<S, E: DurableError> Ctx<S, E> {
             Ok(place) => place,
             Err(error) => return Durable::refused(&self.execution, error),
         };
-        Durable::numbered(&self.execution, Ok(after), move |execution, after, PatchOptions(())| async move {
+        Durable::numbered(&self.execution, Ok(after), move |execution, after, _: Alone| async move {
             Ok(patch(&execution, taken, after, marker).await?)
         })
     }
@@ -66,7 +62,7 @@ impl<S, E: DurableError> Ctx<S, E> {
         match place {
             Err(error) => Durable::refused(&self.execution, error),
             Ok((taken, after)) => {
-                Durable::numbered(&self.execution, Ok(after), move |execution, _, PatchOptions(())| {
+                Durable::numbered(&self.execution, Ok(after), move |execution, _, _: Alone| {
                     drop(taken.and_then(|number| execution.recorded(number)));
                     std::future::ready(Ok(()))
                 })

@@ -42,6 +42,13 @@ impl<T, E> fmt::Debug for Branches<'_, T, E> {
 
 /// The kinds of calls that may lose a race and leave nothing behind, told by their options: steps, sleeps, receives,
 /// reads, results. A start or a send is none of them: once begun, it may have happened.
+///
+/// ```compile_fail
+/// # use dbos_runtime::{Ctx, Error};
+/// # async fn body(ctx: Ctx, _: ()) -> Result<(), Error> {
+/// ctx.select().on(ctx.send(ctx.workflow_id(), "hello"), |()| ()).await
+/// # }
+/// ```
 pub trait Raceable: sealed::Sealed {}
 
 mod sealed {

@@ -1,6 +1,6 @@
 //! Waiting for the first of several workflows, and for all of them.
 
-use dbos_runtime::{Dbos, Error, ErrorKind, WorkflowId, WorkflowRef};
+use dbos_runtime::{Client, Dbos, Error, ErrorKind, WorkflowId, WorkflowRef};
 use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
@@ -43,6 +43,8 @@ on_each_backend! {
         let (first, ()) = tokio::join!(dbos.wait_first(&ids), end(&dbos, "b"));
         assert_eq!(first.unwrap(), ids[1]);
         assert!(dbos.cancel(&ids[0]).await.unwrap());
+        let client = Client::builder().database_url(fresh.url()).connect().await.unwrap();
+        assert_eq!(client.wait_first([&ids[2], &ids[1]]).await.unwrap(), ids[1]);
         // Of several that have ended the first one given, in either order.
         assert_eq!(dbos.wait_first(&ids).await.unwrap(), ids[0]);
         assert_eq!(dbos.wait_first(ids.iter().rev()).await.unwrap(), ids[1]);

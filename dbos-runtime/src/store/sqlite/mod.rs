@@ -3,11 +3,13 @@
 mod batch;
 mod claims;
 mod classify;
+mod enlisted;
 mod lane;
 mod mailbox;
 mod migrate;
 mod queues;
 mod rows;
+mod starts;
 mod steps;
 mod tick;
 mod values;
