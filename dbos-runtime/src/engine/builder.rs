@@ -120,6 +120,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
     }
 
     /// Registers a workflow that `#[workflow]` made, under its function's name.
+    #[expect(clippy::needless_pass_by_value, reason = "a workflow is a unit that reads as its function")]
     pub fn register<W>(self, workflow: W) -> Self
     where
         W: Workflow<State = S>,
@@ -148,6 +149,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
     ///     .register_instance(charge, "south", Gateway { url: "https://south.example" });
     /// # drop(builder);
     /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a workflow is a unit that reads as its function")]
     pub fn register_instance<W: Workflow>(self, workflow: W, instance: &str, state: W::State) -> Self {
         let registration = registration_of(&workflow).instance(instance);
         self.add(registration, &Arc::new(state), W::run)

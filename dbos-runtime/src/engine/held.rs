@@ -97,8 +97,8 @@ impl Deciding {
     }
 
     /// The row to write together with the effect.
-    pub(crate) fn victory(&self, now: Timestamp) -> Option<StepRow> {
-        self.0.as_ref().map(|branch| branch.victory(now))
+    pub(crate) fn victory(&self, now: Timestamp) -> Option<Box<StepRow>> {
+        self.0.as_ref().map(|branch| Box::new(branch.victory(now)))
     }
 
     /// The effect is done, and so the race is won.

@@ -40,7 +40,7 @@ pub(crate) struct Receive {
     /// Whether to record the absence of a message.
     pub(crate) expired: bool,
     /// The step that says that this receive has won a race; recorded with the message, or with its absence.
-    pub(crate) victory: Option<StepRow>,
+    pub(crate) victory: Option<Box<StepRow>>,
 }
 
 /// How an execution ended: exactly one of the two texts.

@@ -168,7 +168,7 @@ impl<'a> Columns<'a> {
                 self.receives.completed.push(receive.completed.as_millis());
                 self.receives.expired.push(receive.expired);
                 self.receives.wake.push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
-                let victory = receive.victory.as_ref();
+                let victory = receive.victory.as_deref();
                 self.receives.victory.push(victory.map(|step| step.number));
                 self.receives.victory_name.push(victory.map(|step| step.name.as_str()));
                 self.receives.victory_output.push(victory.and_then(|step| step.output.as_deref()));

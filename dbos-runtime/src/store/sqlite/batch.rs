@@ -260,7 +260,7 @@ impl Work<'_> {
                 let found = verify::step(self.connection, id, receive.number).await?;
                 return Ok(found.map_or(Receipt::Nothing, |row| Receipt::Taken(Box::new(row))));
             }
-            if let Some(victory) = &receive.victory {
+            if let Some(victory) = receive.victory.as_deref() {
                 self.steps(&[(&receive.fence, victory)]).await?;
             }
         }
