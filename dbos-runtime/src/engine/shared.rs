@@ -18,6 +18,7 @@ use crate::ids::WorkflowId;
 use crate::model::workflow::Identity;
 use crate::store::Store;
 use crate::store::journal::Journal;
+use crate::store::presence::Presence;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) serial: u64,
     pub(crate) config: Config,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) journal: Journal,
@@ -49,7 +51,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Opens the database and starts what carries writes and hints. Nothing runs yet.
-    pub(crate) async fn open(config: Config, identity: Identity, registry: Registry) -> Result<Arc<Self>> {
+    pub(crate) async fn open(
+        config: Config,
+        identity: Identity,
+        registry: Registry,
+        presence: Presence,
+    ) -> Result<Arc<Self>> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let identity = Arc::new(identity);
         let store = Store::open(&config, Arc::clone(&identity)).await?;
@@ -60,6 +67,7 @@ impl Shared {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             config,
             identity,
+            presence: Arc::new(presence),
             registry,
             store,
             journal,
@@ -76,7 +84,8 @@ impl Shared {
 
     /// What a client needs: the same without workflows. It looks only for what it waits for.
     pub(crate) async fn for_client(config: Config, identity: Identity) -> Result<Arc<Self>> {
-        let shared = Self::open(config, identity, Registry::default()).await?;
+        let presence = Presence::new(ExecutorId::trusted(""), None);
+        let shared = Self::open(config, identity, Registry::default(), presence).await?;
         match shared.store.now().await {
             Ok(now) => shared.clock.anchor(now),
             Err(error) => {

@@ -20,6 +20,7 @@ pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
+pub(crate) mod presence;
 mod queues;
 mod receipts;
 mod rows;
