@@ -120,8 +120,9 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Alone, Branches, Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent,
-    GetEventOptions, Message, Patch, Queues, Raceable, Recv, RecvOptions, Registration, Retry, Select, Send,
-    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow,
+    GetEventOptions, Message, Patch, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedStream,
+    Recv, RecvOptions, Registration, Retry, Select, Send, SendMessage, SendMessages, SendOptions, Start,
+    StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage, StreamReader, Target, Workflow,
     WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};

@@ -74,8 +74,9 @@ pub(crate) fn keep(record: Record) -> Option<Record> {
         match (&mut state.held, record.take()) {
             (Some(held), Some(more)) => {
                 held.steps.extend(more.steps);
-                held.events.extend(more.events);
-                held.messages.extend(more.messages);
+                held.effects.events.extend(more.effects.events);
+                held.effects.messages.extend(more.effects.messages);
+                held.effects.streams.extend(more.effects.streams);
             }
             (held, first) => *held = first,
         }

@@ -17,7 +17,7 @@ use super::signals::RecvOptions;
 use super::step::StepOptions;
 use crate::error::{DurableError, Error, ErrorKind};
 use crate::model::step::StepRow;
-use crate::model::write::Record;
+use crate::model::write::Effects;
 use crate::payload;
 
 const SELECT: &str = "DBOS.select";
@@ -195,10 +195,14 @@ async fn decide(execution: &Arc<Execution>, branch: &Branch, failed: bool) -> Re
         // Nothing to be recorded: the call was refused, or the database is away. That is no outcome of a race.
         return Ok(());
     }
-    let fence = execution.fence.clone();
-    let nothing = Record { fence, steps: Vec::new(), events: Vec::new(), messages: Vec::new() };
-    let mut record = held.unwrap_or(nothing);
-    record.steps.push(branch.victory(execution.now()));
+    let victory = branch.victory(execution.now());
+    let record = match held {
+        Some(mut record) => {
+            record.steps.push(victory);
+            record
+        }
+        None => execution.of_steps(vec![victory], Effects::default()),
+    };
     execution.write(record).await
 }
 

@@ -27,6 +27,8 @@ mod shutdown;
 mod sleeps;
 mod spans;
 mod steps;
+mod stream_readers;
+mod streams;
 mod support;
 mod takeover;
 mod transaction_faults;

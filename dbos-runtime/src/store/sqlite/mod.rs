@@ -13,6 +13,7 @@ mod queues;
 mod rows;
 mod starts;
 mod steps;
+mod streams;
 mod tick;
 mod values;
 mod verify;
