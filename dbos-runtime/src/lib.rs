@@ -120,12 +120,12 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos,
-    Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message, Queues, ReadStreamOffset,
-    ReadStreamOptions, RecordedStream, RecordedWorkflows, Recv, RecvOptions, ResumeOptions, ResumeWorkflows,
-    Retry, Rewind, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx,
-    StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, Workflow, WorkflowHandle,
-    WorkflowRef, Workflows,
+    Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
+    ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
+    Patch, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedStream, RecordedWorkflows, Recv,
+    RecvOptions, Registration, ResumeOptions, ResumeWorkflows, Retry, Rewind, Select, Send, SendMessage,
+    SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage,
+    StreamReader, Target, TreeOptions, Workflow, WorkflowHandle, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};

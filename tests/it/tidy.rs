@@ -76,8 +76,16 @@ fn both_backends_have_the_same_rooms() {
     let only: Vec<_> = postgres.symmetric_difference(&sqlite).map(String::as_str).collect();
     // Arrays, parts and plain parameters are how Postgres takes a batch, and channels are its own; SQLite works
     // through a batch inside a transaction, with rows of VALUES.
-    let expected =
-        ["batch.rs", "columns.rs", "lone.rs", "parts.rs", "statements.rs", "values.rs", "wakeups.rs"];
+    let expected = [
+        "batch.rs",
+        "columns.rs",
+        "lone.rs",
+        "parts.rs",
+        "starts.rs",
+        "statements.rs",
+        "values.rs",
+        "wakeups.rs",
+    ];
     assert_eq!(only, expected);
 }
 

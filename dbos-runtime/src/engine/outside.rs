@@ -86,6 +86,36 @@ macro_rules! outside_verbs {
             $crate::engine::outside::retrieve(self.shared(), id.try_into().map_err(Into::into)?).await
         }
 
+        /// Waits until one of these workflows has ended, however it ended, and says which. Of several that have, the first
+        /// one given.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without any id, or with one twice;
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow);
+        /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) when this runtime ends first.
+        ///
+        /// # Cancel safety
+        ///
+        /// Safe: dropping it only stops the waiting.
+        ///
+        /// ```
+        /// # use dbos_runtime::{Ctx, Dbos, Error, workflow};
+        /// # #[workflow] async fn quote(_ctx: Ctx, shop: String) -> Result<u64, Error> { Ok(shop.len() as u64) }
+        /// # async fn example(dbos: Dbos) -> Result<u64, Error> {
+        /// let left = dbos.start(quote, "left".to_owned()).await?;
+        /// let right = dbos.start(quote, "right".to_owned()).await?;
+        /// let first = dbos.wait_first([left.id(), right.id()]).await?;
+        /// if first == *left.id() { left.result().await } else { right.result().await }
+        /// # }
+        /// ```
+        pub async fn wait_first<'i>(
+            &self,
+            ids: impl IntoIterator<Item = &'i $crate::WorkflowId>,
+        ) -> $crate::Result<$crate::WorkflowId> {
+            $crate::engine::first::wait_first(self.shared(), ids).await
+        }
+
         /// The facts of a workflow.
         ///
         /// # Errors

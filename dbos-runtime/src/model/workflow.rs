@@ -47,6 +47,8 @@ pub(crate) struct NewWorkflow {
     pub(crate) user: Option<String>,
     /// A JSON array of strings.
     pub(crate) roles: Option<String>,
+    /// The role in which the user runs it, as far as that is known here.
+    pub(crate) assumed: Option<String>,
     /// A JSON object.
     pub(crate) attributes: Option<String>,
     pub(crate) parent: Option<Parent>,

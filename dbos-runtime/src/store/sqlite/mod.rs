@@ -16,6 +16,7 @@ mod queues;
 mod retention;
 mod rewinds;
 mod rows;
+mod starts;
 mod steps;
 mod streams;
 mod tick;
