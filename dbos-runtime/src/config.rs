@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
+use crate::model::schedule::NewSchedule;
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) startup_timeout: Duration,
     pub(crate) patience: Duration,
     pub(crate) poll: Duration,
+    pub(crate) schedule_poll: Duration,
+    pub(crate) schedules: Vec<NewSchedule>,
 }
 
 impl Config {
@@ -40,6 +43,8 @@ impl Config {
             startup_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             poll: Duration::from_secs(1),
+            schedule_poll: Duration::from_secs(30),
+            schedules: Vec::new(),
         }
     }
 
@@ -56,6 +61,10 @@ impl Config {
         limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        limits::duration("the polling interval of schedules", self.schedule_poll)?;
+        if self.schedule_poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval of schedules must be at least 10 ms"));
         }
         Ok(())
     }
@@ -129,6 +138,7 @@ mod tests {
             Config { pool_size: 0, ..good() },
             Config { lanes: 0, ..good() },
             Config { poll: Duration::ZERO, ..good() },
+            Config { schedule_poll: Duration::ZERO, ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

@@ -45,6 +45,9 @@ boundaries! {
     DeadLetter => "dead_letter",
     Cancel => "cancel",
     Register => "register",
+    Promote => "promote",
+    Schedule => "schedule",
+    Tick => "tick",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

@@ -119,9 +119,10 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Recv, RecvOptions,
-    Retry, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, Workflow,
-    WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, RecordedSchedules,
+    Recv, RecvOptions, Retry, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Send,
+    SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, Target, VersionInfo, Versions,
+    Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};

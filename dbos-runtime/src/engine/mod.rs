@@ -3,6 +3,7 @@
 mod builder;
 mod child;
 mod context;
+mod cron;
 mod dispatcher;
 mod durable;
 mod events;
@@ -16,12 +17,15 @@ mod replay;
 mod retry;
 mod run;
 mod runtime;
+mod scheduler;
+mod schedules;
 mod shared;
 mod signals;
 mod sleep;
 mod start;
 mod step;
 mod values;
+mod versions;
 mod wait;
 mod watch;
 
@@ -34,9 +38,13 @@ pub use self::handle::{WorkflowHandle, WorkflowInfo};
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;
 pub use self::runtime::{Dbos, SendMessage};
+pub use self::schedules::{
+    RecordedSchedules, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules,
+};
 pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
+pub use self::versions::{VersionInfo, Versions};
 
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};

@@ -58,7 +58,7 @@ use crate::time::Clock;
 /// ```
 #[derive(Clone)]
 pub struct Dbos {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// After the drain, how long interrupted workflows have to notice before they are dropped.
@@ -93,6 +93,7 @@ impl Dbos {
             clock: Clock::new(),
             running: Running::default(),
             enqueued: Notify::new(),
+            rescheduled: Notify::new(),
             tasks,
             handle: tokio::runtime::Handle::current(),
         });
@@ -135,6 +136,7 @@ impl Dbos {
         }
         shared.tasks.daemons.spawn(dispatcher::dispatch(Arc::clone(shared)));
         shared.tasks.daemons.spawn(watch::watch(Arc::clone(shared)));
+        self.schedules().take_up().await?;
         Ok(())
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) running: Running,
     /// There may be something on the queue.
     pub(crate) enqueued: Notify,
+    /// The schedules may have changed.
+    pub(crate) rescheduled: Notify,
     pub(crate) tasks: Tasks,
     /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
     pub(crate) handle: tokio::runtime::Handle,

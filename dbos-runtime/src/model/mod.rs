@@ -1,7 +1,9 @@
 //! Plain rows and requests: no IO, no async.
 
 pub(crate) mod mailbox;
+pub(crate) mod schedule;
 pub(crate) mod status;
 pub(crate) mod step;
+pub(crate) mod version;
 pub(crate) mod workflow;
 pub(crate) mod write;

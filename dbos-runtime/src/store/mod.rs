@@ -20,6 +20,8 @@ pub(crate) mod journal;
 pub(crate) mod migrate;
 mod receipts;
 mod rows;
+mod schedules;
+mod versions;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
@@ -197,13 +199,5 @@ impl Store {
     /// Which of the awaited messages and events are there.
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Answer<Vec<Touched>> {
         ask!(self, backend => backend.present(awaited).await)
-    }
-
-    /// Registers the running version; the name of the application that has it.
-    pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
-        failpoint::pass(Boundary::Register, Side::Before);
-        let owner = ask!(self, backend => backend.register_version(row_id).await)?;
-        failpoint::pass(Boundary::Register, Side::After);
-        Ok(owner)
     }
 }

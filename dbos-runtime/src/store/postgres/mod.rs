@@ -8,6 +8,7 @@ mod mailbox;
 mod migrate;
 mod parts;
 mod rows;
+mod schedules;
 mod statements;
 mod steps;
 mod verify;

@@ -6,6 +6,7 @@ mod lane;
 mod mailbox;
 mod migrate;
 mod rows;
+mod schedules;
 mod steps;
 mod values;
 mod verify;
