@@ -136,6 +136,21 @@ pub mod testing {
     pub fn boundaries() -> &'static [&'static str] {
         crate::failpoint::ALL
     }
+
+    /// The next times of a cron expression in a zone after an instant, as they are written there; fewer at the end of
+    /// the calendar.
+    ///
+    /// # Errors
+    ///
+    /// As for a [`Schedule`](crate::Schedule) with that expression.
+    pub fn cron_times(
+        cron: &str,
+        zone: &str,
+        after: crate::Timestamp,
+        count: usize,
+    ) -> crate::Result<Vec<String>> {
+        crate::engine::cron_times(cron, zone, after, count)
+    }
 }
 
 /// What the expansion of `#[workflow]` refers to. Not part of the public API.

@@ -46,6 +46,8 @@ pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
 pub use self::versions::{VersionInfo, Versions};
 
+#[cfg(feature = "failpoints")]
+pub(crate) use self::cron::cron_times;
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};
 pub(crate) use self::replay::look;

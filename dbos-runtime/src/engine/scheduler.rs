@@ -18,8 +18,9 @@ use crate::model::schedule::{Due, Firing, ScheduleRow};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 
-/// After the first look; doubled until it is the configured interval.
-const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// The second look comes after this part of the configured interval, and each one later by twice as much: schedules
+/// are made when programs are deployed.
+const EARLY: u32 = 16;
 /// After a look that failed; doubled likewise.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
@@ -44,7 +45,7 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// A scheduler that has looked once.
     pub(crate) async fn start(shared: &Arc<Shared>) -> Self {
-        let interval = SECOND_LOOK.min(shared.config.schedule_poll);
+        let interval = (shared.config.schedule_poll / EARLY).max(Duration::from_millis(10));
         let mut scheduler = Self {
             shared: Arc::clone(shared),
             plan: Plan::default(),

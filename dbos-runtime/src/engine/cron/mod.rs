@@ -73,6 +73,14 @@ impl Cron {
     }
 }
 
+/// The times after an instant, as they are written in the zone.
+#[cfg(feature = "failpoints")]
+pub(crate) fn cron_times(text: &str, zone: &str, after: Timestamp, count: usize) -> Result<Vec<String>> {
+    let cron = Cron::parse(text, Some(zone))?;
+    let times = std::iter::successors(cron.next_after(after), |time| cron.next_after(*time));
+    Ok(times.take(count).map(|time| cron.iso(time)).collect())
+}
+
 /// Whether an expression names a date at all. Nine years that begin with a leap year have every date on every weekday
 /// that it can fall on, but for 29 February, of which the weekday alone would be due on other dates too.
 fn ever(pattern: &str) -> bool {
