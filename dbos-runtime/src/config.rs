@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
+use crate::model::queue::{self, Queue};
 use crate::model::schedule::NewSchedule;
 
 /// Everything that a launch needs to know.
@@ -25,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) poll: Duration,
     pub(crate) schedule_poll: Duration,
     pub(crate) schedules: Vec<NewSchedule>,
+    /// Registered at launch.
+    pub(crate) queues: Vec<Queue>,
+    /// The only queues to work on, besides the internal one.
+    pub(crate) listen: Option<Vec<String>>,
 }
 
 impl Config {
@@ -45,6 +50,8 @@ impl Config {
             poll: Duration::from_secs(1),
             schedule_poll: Duration::from_secs(30),
             schedules: Vec::new(),
+            queues: Vec::new(),
+            listen: None,
         }
     }
 
@@ -65,6 +72,15 @@ impl Config {
         limits::duration("the polling interval of schedules", self.schedule_poll)?;
         if self.schedule_poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval of schedules must be at least 10 ms"));
+        }
+        for (index, queue) in self.queues.iter().enumerate() {
+            queue.check()?;
+            if self.queues.iter().take(index).any(|other| other.name == queue.name) {
+                return Err(Error::invalid(format!("queue {:?} is registered twice", queue.name)));
+            }
+        }
+        for name in self.listen.iter().flatten() {
+            queue::name("queue name", name)?;
         }
         Ok(())
     }

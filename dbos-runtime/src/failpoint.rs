@@ -41,13 +41,14 @@ boundaries! {
     Transaction => "transaction",
     Witness => "witness",
     Claim => "claim",
+    Tick => "tick",
     Recover => "recover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
     Register => "register",
     Promote => "promote",
     Schedule => "schedule",
-    Tick => "tick",
+    Fire => "fire",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

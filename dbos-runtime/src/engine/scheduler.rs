@@ -104,7 +104,7 @@ impl Scheduler {
         match self.shared.store.fire(&due, Firing::Live).await {
             Ok(fired) => {
                 if fired.created > 0 {
-                    self.shared.enqueued.notify_one();
+                    self.announce(&due);
                 }
                 for due in &due {
                     if fired.schedules.contains(&due.schedule.row_id) {
@@ -132,7 +132,12 @@ impl Scheduler {
                 Err(error) => return self.retry("scheduled runs could not be enqueued", &error),
             }
         }
-        self.shared.enqueued.notify_one();
+        self.announce(due);
+    }
+
+    /// Says that there is something on the queues of these ticks.
+    fn announce(&self, due: &[Due]) {
+        due.iter().for_each(|due| self.shared.wakeups.announce_queue(due.queue()));
     }
 
     fn skip(&mut self, due: &[Due], error: &StoreError) {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::execution::Execution;
+use super::load::{Known, Loads, Order};
 use super::registry::Registry;
 use crate::config::Config;
 use crate::error::ErrorKind;
@@ -18,8 +19,7 @@ use crate::store::journal::Journal;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
-/// The queue on which recovered work waits to be claimed; every SDK has it.
-pub(crate) const INTERNAL_QUEUE: &str = "_dbos_internal_queue";
+pub(crate) use crate::model::queue::INTERNAL_QUEUE;
 
 /// One launched runtime.
 pub(crate) struct Shared {
@@ -33,10 +33,11 @@ pub(crate) struct Shared {
     pub(crate) wakeups: Wakeups,
     pub(crate) clock: Clock,
     pub(crate) running: Running,
-    /// There may be something on the queue.
-    pub(crate) enqueued: Notify,
     /// The schedules may have changed.
     pub(crate) rescheduled: Notify,
+    pub(crate) queues: Known,
+    pub(crate) loads: Loads,
+    pub(crate) order: Order,
     pub(crate) tasks: Tasks,
     /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
     pub(crate) handle: tokio::runtime::Handle,

@@ -55,7 +55,7 @@ impl From<VersionRow> for VersionInfo {
 impl Dbos {
     /// The versions of this application.
     pub fn versions(&self) -> Versions {
-        Versions { shared: Arc::clone(&self.shared) }
+        Versions { shared: Arc::clone(self.shared()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Schedules and their ticks, as they are written and as they are read.
 
+use crate::model::queue::INTERNAL_QUEUE;
 use crate::time::Timestamp;
 
 /// A schedule to be stored.
@@ -81,8 +82,10 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    /// Where the runs wait that have no queue of their own.
-    pub(crate) const DEFAULT_QUEUE: &str = "_dbos_internal_queue";
+    /// The queue on which the runs wait.
+    pub(crate) fn queue(&self) -> &str {
+        self.schedule.queue.as_deref().unwrap_or(INTERNAL_QUEUE)
+    }
 }
 
 /// Why ticks are fired.

@@ -56,9 +56,9 @@ impl Store {
 
     /// Enqueues the runs of these ticks, those that are not there yet. Live ones move the schedule's last tick too.
     pub(crate) async fn fire(&self, due: &[Due], firing: Firing) -> Answer<Fired> {
-        failpoint::pass(Boundary::Tick, Side::Before);
+        failpoint::pass(Boundary::Fire, Side::Before);
         let fired = ask!(self, backend => backend.fire(due, firing).await)?;
-        failpoint::pass(Boundary::Tick, Side::After);
+        failpoint::pass(Boundary::Fire, Side::After);
         Ok(fired)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use dbos_runtime::{Builder, Dbos, Error, Schedule, Timestamp};
+use dbos_runtime::{Builder, Dbos, Error, Queue, Schedule, Timestamp};
 use futures_util::future::join_all;
 use harness::{Backend, Fresh, on_each_backend, until};
 use serde_json::{Value, json};
@@ -129,7 +129,7 @@ on_each_backend! {
         let class = |schedule: Schedule| schedule.class_name("Jobs");
         one.schedules().create(every_second("s").context("old")).await.unwrap();
         until_ticks(&fresh, "s", 1).await;
-        let two = builder(&fresh, &log, "two").schedule_poll(Duration::from_secs(3600)).launch().await.unwrap();
+        let two = builder(&fresh, &log, "two").queue(Queue::new("elsewhere")).launch().await.unwrap();
         two.schedules().apply([class(every_second("s").context("new").queue("elsewhere"))]).await.unwrap();
         let before = ticks(&fresh, "s").await.len();
         two.shutdown(Duration::ZERO).await;

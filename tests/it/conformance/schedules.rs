@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dbos_runtime::{
-    Builder, Dbos, Error, ErrorKind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Timestamp,
-    WorkflowRef,
+    Builder, Dbos, Error, ErrorKind, Queue, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus,
+    Timestamp, WorkflowRef,
 };
 use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend};
@@ -63,13 +63,13 @@ pub(super) async fn insert(
 }
 
 on_each_backend! {
-    // M380, M398
+    // M380
     async fn a_schedule_is_made_once_found_and_deleted(fresh: Fresh) {
         let dbos = launch(&fresh).await;
         let schedules = dbos.schedules();
         let full = || Schedule::new("full", "0 2 * * MON")
             .workflow_named("elsewhere").class_name("Nightly").context(&json!({"a": [1, null]}))
-            .time_zone("Europe/Berlin").queue("_dbos_internal_queue").automatic_backfill(true);
+            .time_zone("Europe/Berlin").queue("q").automatic_backfill(true);
         schedules.create(full()).await.unwrap();
         schedules.create(idle("plain")).await.unwrap();
         assert_kind(schedules.create(full()).await, ErrorKind::NameInUse);
@@ -79,7 +79,7 @@ on_each_backend! {
         assert_eq!(rows, [
             json!({"schedule_name": "full", "workflow_name": "elsewhere", "workflow_class_name": "Nightly",
                 "schedule": "0 2 * * MON", "status": "ACTIVE", "context": "{\"a\":[1,null]}", "last_fired_at": null,
-                "cron_timezone": "Europe/Berlin", "queue_name": "_dbos_internal_queue", "application_name": "tests"}),
+                "cron_timezone": "Europe/Berlin", "queue_name": "q", "application_name": "tests"}),
             json!({"schedule_name": "plain", "workflow_name": "run", "workflow_class_name": null,
                 "schedule": "30 4 29 2 *", "status": "ACTIVE", "context": "null", "last_fired_at": null,
                 "cron_timezone": null, "queue_name": null, "application_name": "tests"}),
@@ -193,12 +193,12 @@ on_each_backend! {
         assert_eq!(get(&dbos, "nobodys").await.application_name.as_deref(), Some("tests"), "claimed");
     }
 
-    // M389, M390, M391, M395
+    // M389, M390, M391, M398
     async fn a_backfill_enqueues_the_times_between_its_ends_once(fresh: Fresh) {
         let dbos = launch(&fresh).await;
         let schedules = dbos.schedules();
         let hourly = Schedule::new("hourly", "0 * * * *").workflow(RUN).context("c").time_zone("Asia/Kolkata");
-        schedules.create(hourly.queue("_dbos_internal_queue")).await.unwrap();
+        schedules.create(hourly).await.unwrap();
         schedules.pause("hourly").await.unwrap();
         // Half an hour past the hour in UTC. Without an offset the ends are UTC.
         let ids = schedules.backfill("hourly", at("2026-01-01T00:30:00"), at("2026-01-01T03:30:00")).await.unwrap();
@@ -218,6 +218,17 @@ on_each_backend! {
             "serialization": "portable_json",
             "inputs": "{\"positionalArgs\":[\"2026-01-01T01:30:00.000Z\",\"c\"],\"namedArgs\":{}}"})]);
         assert_eq!(get(&dbos, "hourly").await.last_fired_at, None, "a backfill is not a live time");
+    }
+
+    // M395
+    async fn runs_wait_on_the_queue_of_their_schedule(fresh: Fresh) {
+        let dbos = builder(&fresh).queue(Queue::new("slow")).launch().await.unwrap();
+        assert_kind(dbos.schedules().create(idle("s").queue("fast")).await, ErrorKind::NotFound);
+        assert_kind(dbos.schedules().apply([idle("s").queue("fast")]).await, ErrorKind::NotFound);
+        dbos.schedules().create(idle("s").queue("slow")).await.unwrap();
+        let run = dbos.schedules().trigger("s").await.unwrap();
+        dbos.retrieve::<Value, Error>(&run).await.unwrap().result().await.unwrap();
+        assert_eq!(dbos.info(&run).await.unwrap().queue_name.as_deref(), Some("slow"));
     }
 
     // B61

@@ -9,6 +9,7 @@ use crate::engine::registry::Target;
 use crate::error::{Error, Result};
 use crate::ids;
 use crate::limits;
+use crate::model::queue;
 use crate::model::schedule::NewSchedule;
 use crate::payload;
 
@@ -126,8 +127,8 @@ impl Schedule {
         if let Some(class_name) = &self.class_name {
             limits::name("class name", class_name).map_err(about)?;
         }
-        if let Some(queue) = &self.queue {
-            limits::name("queue name", queue).map_err(about)?;
+        if let Some(name) = &self.queue {
+            queue::name("queue name", name).map_err(about)?;
         }
         limits::text("cron expression", &self.cron).map_err(about)?;
         Cron::parse(&self.cron, self.time_zone.as_deref()).map_err(about)?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::cron::Cron;
 use super::runtime::Dbos;
 use super::scheduler::Scheduler;
-use super::shared::Shared;
+use super::shared::{INTERNAL_QUEUE, Shared};
 use super::{guard, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
@@ -54,7 +54,7 @@ pub struct Schedules {
 impl Dbos {
     /// The schedules of the database: made, paused, fired by hand.
     pub fn schedules(&self) -> Schedules {
-        Schedules { shared: Arc::clone(&self.shared) }
+        Schedules { shared: Arc::clone(self.shared()) }
     }
 }
 
@@ -73,7 +73,7 @@ impl Schedules {
     }
 
     pub(crate) async fn insert(&self, new: NewSchedule) -> Result<()> {
-        self.check(&new)?;
+        self.check(&new).await?;
         let shared = &self.shared;
         let (row_id, owner) = wait::briefly(shared, || shared.store.create_schedule(&new)).await?;
         if row_id == new.row_id {
@@ -97,7 +97,9 @@ impl Schedules {
     }
 
     async fn upsert(&self, mut new: Vec<NewSchedule>) -> Result<()> {
-        new.iter().try_for_each(|new| self.check(new))?;
+        for new in &new {
+            self.check(new).await?;
+        }
         // In one order in every process, so that two that apply at once do not wait for each other in a circle.
         new.sort_by(|one, other| one.name.cmp(&other.name));
         let names: BTreeSet<&str> = new.iter().map(|new| new.name.as_str()).collect();
@@ -227,7 +229,7 @@ impl Schedules {
         let (shared, due) = (&self.shared, [due]);
         let fired = wait::briefly(shared, || shared.store.fire(&due, Firing::Asked)).await?;
         if fired.created > 0 {
-            shared.enqueued.notify_one();
+            due.iter().for_each(|due| shared.wakeups.announce_queue(due.queue()));
         }
         if fired.schedules.is_empty() {
             return Ok(Vec::new());
@@ -257,13 +259,23 @@ impl Schedules {
         Ok(&self.shared)
     }
 
-    /// What can only be said once everything is registered.
-    fn check(&self, new: &NewSchedule) -> Result<()> {
-        if new.own { self.shared.registry.body(&new.workflow).map(drop) } else { Ok(()) }
+    /// What can only be said once everything is registered. Of a workflow of another program nothing is known here.
+    async fn check(&self, new: &NewSchedule) -> Result<()> {
+        if !new.own {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        shared.registry.body(&new.workflow)?;
+        if let Some(queue) = new.queue.as_deref().filter(|queue| *queue != INTERNAL_QUEUE)
+            && wait::briefly(shared, || shared.store.queue(queue)).await?.is_none()
+        {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no queue of the name {queue:?}")));
+        }
+        Ok(())
     }
 
     fn in_use(&self, name: &str, owner: Option<&str>) -> Error {
-        let own = owner.is_none_or(|owner| owner == self.shared.identity.application);
+        let own = owner.is_none_or(|owner| Some(owner) == self.shared.identity.application.as_deref());
         let message = if own {
             format!("there is a schedule of the name {name:?}")
         } else {

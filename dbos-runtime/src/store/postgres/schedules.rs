@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, Row};
 
 use super::{Postgres, rows};
+use crate::model::queue::INTERNAL_QUEUE;
 use crate::model::schedule::{Due, Fired, Firing, NewSchedule, ScheduleRow, ScheduleScope, Tick};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
@@ -27,8 +28,8 @@ ON CONFLICT (schedule_name) DO UPDATE
 SET workflow_name = excluded.workflow_name, workflow_class_name = excluded.workflow_class_name,
     schedule = excluded.schedule, context = excluded.context, cron_timezone = excluded.cron_timezone,
     queue_name = excluded.queue_name, automatic_backfill = excluded.automatic_backfill,
-    application_name = excluded.application_name
-WHERE s.application_name IS NULL OR s.application_name = excluded.application_name
+    application_name = coalesce(s.application_name, excluded.application_name)
+WHERE s.application_name IS NULL OR excluded.application_name IS NULL OR s.application_name = excluded.application_name
 RETURNING s.schedule_name";
 
 const LOOK: &str = "\
@@ -40,7 +41,7 @@ const LIST: &str = "\
 SELECT schedule_id, schedule_name, workflow_name, workflow_class_name, schedule, status, context, cron_timezone, queue_name,
     automatic_backfill, last_fired_at, application_name
 FROM {s}.workflow_schedules
-WHERE (application_name = ANY($1) OR application_name IS NULL)
+WHERE (cardinality($1::text[]) = 0 OR application_name = ANY($1) OR application_name IS NULL)
     AND (cardinality($2::text[]) = 0 OR status = ANY($2))
     AND (cardinality($3::text[]) = 0 OR workflow_name = ANY($3))
     AND left(schedule_name, length($4)) = $4
@@ -142,7 +143,7 @@ impl Postgres {
     }
 
     pub(crate) async fn schedules(&self, scope: &ScheduleScope) -> Result<Vec<ScheduleRow>> {
-        let own = std::slice::from_ref(&self.identity.application);
+        let own = self.identity.application.as_slice();
         let applications = if scope.applications.is_empty() { own } else { &scope.applications };
         let query = sqlx::query(self.statements.get(LIST)).bind(applications).bind(&scope.statuses);
         let query = query.bind(&scope.workflows).bind(&scope.name_prefix);
@@ -197,7 +198,7 @@ impl Postgres {
             .bind(firing == Firing::Live)
             .bind(&self.identity.application)
             .bind(ticks(due, |_, tick| tick.at.as_millis()))
-            .bind(Due::DEFAULT_QUEUE);
+            .bind(INTERNAL_QUEUE);
         self.ask(async |c| {
             let mut fired = Fired::default();
             for row in query.fetch_all(c).await? {

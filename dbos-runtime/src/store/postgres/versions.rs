@@ -19,16 +19,20 @@ const OWNER: &str = "SELECT application_name FROM {s}.application_versions WHERE
 
 const LIST: &str = "\
 SELECT version_name, version_timestamp, created_at, application_name FROM {s}.application_versions
-WHERE application_name = $1 OR application_name IS NULL
+WHERE $1::text IS NULL OR application_name = $1 OR application_name IS NULL
 ORDER BY version_timestamp DESC, created_at DESC LIMIT $2";
 
 // Later than every other one, also than one of the same millisecond.
 const PROMOTE: &str = "\
 UPDATE {s}.application_versions
-SET application_name = $2, version_timestamp = greatest((EXTRACT(epoch FROM now()) * 1000)::int8, coalesce((
+SET application_name = coalesce(application_name, $2), version_timestamp = greatest((EXTRACT(epoch FROM now()) * 1000)::int8, coalesce((
     SELECT max(version_timestamp) + 1 FROM {s}.application_versions
-    WHERE (application_name = $2 OR application_name IS NULL) AND version_name <> $1), 0))
-WHERE version_name = $1 AND (application_name = $2 OR application_name IS NULL)";
+    WHERE ($2::text IS NULL OR application_name = $2 OR application_name IS NULL) AND version_name <> $1), 0))
+WHERE version_name = $1 AND ($2::text IS NULL OR application_name = $2 OR application_name IS NULL)";
+
+const LATEST: &str = "\
+SELECT version_name FROM {s}.application_versions WHERE application_name = $1 OR application_name IS NULL
+ORDER BY version_timestamp DESC LIMIT 1";
 
 impl Postgres {
     /// Registers the running version; the name of the application that has it.
@@ -57,5 +61,13 @@ impl Postgres {
     pub(crate) async fn version_owner(&self, name: &str) -> Result<Option<Option<String>>, StoreError> {
         let query = sqlx::query(self.statements.get(OWNER)).bind(name);
         self.ask(async |c| query.fetch_optional(c).await?.map(|row| row.try_get(0)).transpose()).await
+    }
+
+    /// Whether this process runs the latest version of its application.
+    pub(crate) async fn runs_latest(&self) -> Result<bool, StoreError> {
+        let identity = &self.identity;
+        let query = sqlx::query_scalar(self.statements.get(LATEST)).bind(&identity.application);
+        let latest: Option<String> = self.ask(async |c| query.fetch_optional(c).await).await?;
+        Ok(latest.is_none() || latest == identity.version)
     }
 }

@@ -7,6 +7,7 @@ use sqlx::{Connection, Row};
 
 use super::values::Values;
 use super::{Sqlite, rows};
+use crate::model::queue::INTERNAL_QUEUE;
 use crate::model::schedule::{Due, Fired, Firing, NewSchedule, ScheduleRow, ScheduleScope, Tick};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
@@ -29,8 +30,8 @@ ON CONFLICT (schedule_name) DO UPDATE
 SET workflow_name = excluded.workflow_name, workflow_class_name = excluded.workflow_class_name,
     schedule = excluded.schedule, context = excluded.context, cron_timezone = excluded.cron_timezone,
     queue_name = excluded.queue_name, automatic_backfill = excluded.automatic_backfill,
-    application_name = excluded.application_name
-WHERE s.application_name IS NULL OR s.application_name = excluded.application_name
+    application_name = coalesce(s.application_name, excluded.application_name)
+WHERE s.application_name IS NULL OR excluded.application_name IS NULL OR s.application_name = excluded.application_name
 RETURNING schedule_name";
 
 const LOOK: &str = "\
@@ -42,7 +43,7 @@ const LIST: &str = "\
 SELECT schedule_id, schedule_name, workflow_name, workflow_class_name, schedule, status, context, cron_timezone, queue_name,
     automatic_backfill, last_fired_at, application_name
 FROM workflow_schedules
-WHERE (application_name IN (SELECT value FROM json_each(?1)) OR application_name IS NULL)
+WHERE (json_array_length(?1) = 0 OR application_name IN (SELECT value FROM json_each(?1)) OR application_name IS NULL)
     AND (json_array_length(?2) = 0 OR status IN (SELECT value FROM json_each(?2)))
     AND (json_array_length(?3) = 0 OR workflow_name IN (SELECT value FROM json_each(?3)))
     AND substr(schedule_name, 1, length(?4)) = ?4
@@ -103,8 +104,8 @@ impl Sqlite {
     }
 
     pub(crate) async fn apply_schedules(&self, new: &[NewSchedule]) -> Result<Option<String>> {
-        let application = self.identity.application.as_str();
-        let new: Vec<(&NewSchedule, &str)> = new.iter().map(|new| (new, application)).collect();
+        let application = self.identity.application.as_deref();
+        let new: Vec<(&NewSchedule, Option<&str>)> = new.iter().map(|new| (new, application)).collect();
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let applied = Values::default()
@@ -134,7 +135,7 @@ impl Sqlite {
         fn array<T: serde::Serialize>(texts: &[T]) -> String {
             serde_json::to_string(texts).unwrap_or_default()
         }
-        let own = std::slice::from_ref(&self.identity.application);
+        let own = self.identity.application.as_slice();
         let applications = if scope.applications.is_empty() { own } else { &scope.applications };
         let query = sqlx::query(LIST).bind(array(applications)).bind(array(&scope.statuses));
         let query = query.bind(array(&scope.workflows)).bind(&scope.name_prefix);
@@ -167,7 +168,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn fire(&self, due: &[Due], firing: Firing) -> Result<Fired> {
-        let application = self.identity.application.as_str();
+        let application = self.identity.application.as_deref();
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let fired = fire(&mut transaction, due, firing == Firing::Live, application).await?;
@@ -182,7 +183,7 @@ async fn fire(
     connection: &mut SqliteConnection,
     due: &[Due],
     live: bool,
-    application: &str,
+    application: Option<&str>,
 ) -> Result<Fired, sqlx::Error> {
     let mut values = Values::default();
     let now: i64 = sqlx::query_scalar(NOW).fetch_one(&mut *connection).await?;
@@ -194,7 +195,7 @@ async fn fire(
         })
         .await?;
     let known = known.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>, _>>()?;
-    let ticks: Vec<(&str, &Tick, &str)> = due
+    let ticks: Vec<(&str, &Tick, Option<&str>)> = due
         .iter()
         .map(|due| (due.schedule.row_id.as_str(), &due.ticks))
         .filter(|(schedule, _)| known.contains(*schedule))
@@ -203,7 +204,7 @@ async fn fire(
         .collect();
     let created = values
         .fetch(connection, ENQUEUE, 4, &ticks, |query, (schedule, tick, application)| {
-            query.bind(*schedule).bind(&tick.id).bind(Due::DEFAULT_QUEUE).bind(*application)
+            query.bind(*schedule).bind(&tick.id).bind(INTERNAL_QUEUE).bind(*application)
         })
         .await?;
     let created = created.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>, _>>()?;

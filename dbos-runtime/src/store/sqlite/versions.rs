@@ -16,16 +16,20 @@ const OWNER: &str = "SELECT application_name FROM application_versions WHERE ver
 
 const LIST: &str = "\
 SELECT version_name, version_timestamp, created_at, application_name FROM application_versions
-WHERE application_name = ?1 OR application_name IS NULL
+WHERE ?1 IS NULL OR application_name = ?1 OR application_name IS NULL
 ORDER BY version_timestamp DESC, created_at DESC LIMIT ?2";
 
 // Later than every other one, also than one of the same millisecond.
 const PROMOTE: &str = "\
 UPDATE application_versions
-SET application_name = ?2, version_timestamp = max(CAST(unixepoch('subsec') * 1000 AS INTEGER), coalesce((
+SET application_name = coalesce(application_name, ?2), version_timestamp = max(CAST(unixepoch('subsec') * 1000 AS INTEGER), coalesce((
     SELECT max(version_timestamp) + 1 FROM application_versions
-    WHERE (application_name = ?2 OR application_name IS NULL) AND version_name <> ?1), 0))
-WHERE version_name = ?1 AND (application_name = ?2 OR application_name IS NULL)";
+    WHERE (?2 IS NULL OR application_name = ?2 OR application_name IS NULL) AND version_name <> ?1), 0))
+WHERE version_name = ?1 AND (?2 IS NULL OR application_name = ?2 OR application_name IS NULL)";
+
+const LATEST: &str = "\
+SELECT version_name FROM application_versions WHERE application_name = ?1 OR application_name IS NULL
+ORDER BY version_timestamp DESC LIMIT 1";
 
 impl Sqlite {
     /// Registers the running version; the name of the application that has it.
@@ -55,5 +59,13 @@ impl Sqlite {
     pub(crate) async fn version_owner(&self, name: &str) -> Result<Option<Option<String>>, StoreError> {
         let query = sqlx::query(OWNER).bind(name);
         self.ask(async |c| query.fetch_optional(c).await?.map(|row| row.try_get(0)).transpose()).await
+    }
+
+    /// Whether this process runs the latest version of its application.
+    pub(crate) async fn runs_latest(&self) -> Result<bool, StoreError> {
+        let identity = &self.identity;
+        let query = sqlx::query_scalar(LATEST).bind(&identity.application);
+        let latest: Option<String> = self.ask(async |c| query.fetch_optional(c).await).await?;
+        Ok(latest.is_none() || latest == identity.version)
     }
 }
