@@ -40,7 +40,8 @@ impl Dice {
             1 => format!("*/{step}"),
             2 => format!("{one}/{step}"),
             3 => format!("{one}-{other}"),
-            4 => format!("{one}-{other}/{step}"),
+            // Through the end of a range croniter miscounts its steps by one.
+            4 => format!("{}-{}/{step}", one.min(other), one.max(other)),
             5 => format!("{one},{other}"),
             _ => one.to_string(),
         }

@@ -71,7 +71,7 @@ on_each_backend! {
         assert_consecutive(&ticks);
         dbos.schedules().pause("s").await.unwrap();
         until_idle(&fresh).await;
-        let enqueued = fresh.rows("SELECT workflow_uuid, created_at, output FROM workflow_status JOIN workflow_output USING (workflow_uuid)
+        let enqueued = fresh.rows("SELECT workflow_uuid, created_at, o.output FROM workflow_status JOIN workflow_output o USING (workflow_uuid)
             WHERE schedule_name = 's' ORDER BY workflow_uuid").await;
         for (row, tick) in enqueued.iter().zip(ticks) {
             let late = row["created_at"].as_i64().unwrap() - tick.as_millis();

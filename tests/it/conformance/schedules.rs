@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
 
-use super::scene::{Ctx, assert_kind, crash, forget_outcomes, id, steps};
+use super::scene::{Ctx, assert_kind, crash, forget_outcomes, id, steps, until_rows};
 
 /// What is scheduled: it says what it was given.
 pub(super) const RUN: WorkflowRef<(Timestamp, Value), Value> = WorkflowRef::named("run");
@@ -208,7 +208,7 @@ on_each_backend! {
         assert_eq!(handle.result().await.unwrap(), json!([at("2026-01-01T01:30:00Z"), "c"]));
         let more = schedules.backfill("hourly", at("2026-01-01T00:30:00Z"), at("2026-01-01T04:00:00Z")).await.unwrap();
         assert_eq!((more.len(), &more[..2]), (3, &ids[..]), "those that are there are named too");
-        super::scene::until_rows(&fresh, 3, "workflow_status WHERE status = 'SUCCESS'").await;
+        until_rows(&fresh, 3, "workflow_status WHERE status = 'SUCCESS'").await;
 
         let row = fresh.rows("SELECT s.name, s.class_name, s.queue_name, s.application_version, s.application_name, s.schedule_name,
             s.creator_xid, s.parent_workflow_id, s.priority, s.serialization, i.inputs FROM workflow_status s JOIN workflow_input i
