@@ -57,18 +57,7 @@ impl Config {
 
     pub(crate) fn check(&self) -> Result<()> {
         limits::application(&self.name)?;
-        schema(&self.schema)?;
-        if self.pool_size == 0 || self.pool_size > 1000 {
-            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
-        }
-        if self.lanes == 0 || self.lanes > 16 {
-            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
-        }
-        limits::duration("the patience", self.patience)?;
-        limits::duration("the polling interval", self.poll)?;
-        if self.poll < Duration::from_millis(10) {
-            return Err(Error::invalid("the polling interval must be at least 10 ms"));
-        }
+        self.check_connection()?;
         limits::duration("the polling interval of schedules", self.schedule_poll)?;
         if self.schedule_poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval of schedules must be at least 10 ms"));
@@ -81,6 +70,23 @@ impl Config {
         }
         for name in self.listen.iter().flatten() {
             queue::name("queue name", name)?;
+        }
+        Ok(())
+    }
+
+    /// What a client needs too.
+    pub(crate) fn check_connection(&self) -> Result<()> {
+        schema(&self.schema)?;
+        if self.pool_size == 0 || self.pool_size > 1000 {
+            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
+        }
+        if self.lanes == 0 || self.lanes > 16 {
+            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
+        }
+        limits::duration("the patience", self.patience)?;
+        limits::duration("the polling interval", self.poll)?;
+        if self.poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval must be at least 10 ms"));
         }
         Ok(())
     }

@@ -92,7 +92,7 @@ fn times_are_those_of_croniter() {
     const COUNT: usize = 4;
     let mut dice = Dice(20_261_122);
     let cases: Vec<(String, &str, u64, usize)> =
-        (0..800).map(|_| (dice.expression(), dice.pick(&ZONES), dice.moment(), COUNT)).collect();
+        (0..400).map(|_| (dice.expression(), dice.pick(&ZONES), dice.moment(), COUNT)).collect();
     let mut python =
         python::script("croniter_times.py").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     python.stdin.take().unwrap().write_all(&serde_json::to_vec(&cases).unwrap()).unwrap();
@@ -110,7 +110,7 @@ fn times_are_those_of_croniter() {
         }
     }
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
-    assert!(refused < 80, "{refused} expressions name no date");
+    assert!(refused < 40, "{refused} expressions name no date");
 }
 
 // B58

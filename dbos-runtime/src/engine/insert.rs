@@ -17,6 +17,7 @@ use crate::limits;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
+use crate::store::enlisted::Enlisted;
 use crate::time::Timestamp;
 
 /// A workflow to be started, before its token is made.
@@ -130,17 +131,51 @@ pub(crate) async fn insert(shared: &Arc<Shared>, request: Request) -> Result<Sta
                 Decided::Other(receipt) => receipt,
             }
         };
-        return match receipt {
-            Some(Receipt::Done) => Ok(Started::Created(None)),
-            Some(Receipt::Exists(row)) => attach(shared, &new, &options, row),
-            Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
-                Ok(Started::Held(WorkflowId::trusted(holder)))
-            }
-            Some(Receipt::Duplicate(holder)) => Err(duplicate(&new, &holder)),
-            // Whoever held the deduplication id has gone since: the id is free now.
-            Some(Receipt::Nothing) => continue,
-            receipt => Err(refused(receipt)),
-        };
+        // Of a duplicate whose holder has gone since: the id is free now.
+        if receipt != Some(Receipt::Nothing) {
+            return started(shared, &new, &options, receipt);
+        }
+    }
+}
+
+/// Inserts the workflow in a transaction of the caller's. It must be for a queue: nobody else sees the row before the
+/// caller commits.
+pub(crate) async fn insert_within(
+    shared: &Arc<Shared>,
+    request: Request,
+    connection: Enlisted<'_>,
+) -> Result<Started> {
+    request.options.check(shared)?;
+    if request.options.queue.is_none() || request.options.attach_to_duplicate {
+        return Err(Error::invalid(
+            "a start within a transaction needs a queue, and cannot attach to a duplicate",
+        ));
+    }
+    let options = request.options.clone();
+    let new = request.new_workflow(shared);
+    let write = Write::Start(Box::new(new.clone()));
+    let receipt = shared.store.apply_on(connection, &write).await?.ok_or_else(wait::other_database)?;
+    match receipt {
+        // The transaction still sees whoever held the deduplication id.
+        Receipt::Nothing => Err(duplicate(&new, "")),
+        receipt => started(shared, &new, &options, Some(receipt)),
+    }
+}
+
+fn started(
+    shared: &Shared,
+    new: &NewWorkflow,
+    options: &Options,
+    receipt: Option<Receipt>,
+) -> Result<Started> {
+    match receipt {
+        Some(Receipt::Done) => Ok(Started::Created(None)),
+        Some(Receipt::Exists(row)) => attach(shared, new, options, row),
+        Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
+            Ok(Started::Held(WorkflowId::trusted(holder)))
+        }
+        Some(Receipt::Duplicate(holder)) => Err(duplicate(new, &holder)),
+        receipt => Err(refused(receipt)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod admit;
 mod builder;
 mod child;
+mod client;
 mod context;
 mod cron;
 mod dispatcher;
@@ -14,6 +15,7 @@ mod handle;
 mod insert;
 mod load;
 mod options;
+mod outside;
 mod queues;
 mod recorded;
 mod registry;
@@ -23,6 +25,7 @@ mod run;
 mod runtime;
 mod scheduler;
 mod schedules;
+mod send;
 mod shared;
 mod signals;
 mod sleep;
@@ -35,6 +38,7 @@ mod watch;
 
 pub use self::builder::Builder;
 pub use self::child::{ChildHandle, ChildOptions, StartChild};
+pub use self::client::{Client, ClientBuilder};
 pub use self::context::{Context, Ctx};
 pub use self::durable::Durable;
 pub use self::events::{GetEvent, GetEventOptions};
@@ -42,10 +46,11 @@ pub use self::handle::{WorkflowHandle, WorkflowInfo};
 pub use self::queues::Queues;
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;
-pub use self::runtime::{Dbos, SendMessage};
+pub use self::runtime::Dbos;
 pub use self::schedules::{
     RecordedSchedules, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules,
 };
+pub use self::send::{Message, SendMessage, SendMessages};
 pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};

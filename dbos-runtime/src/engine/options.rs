@@ -53,6 +53,9 @@ impl Options {
             return Err(error.clone());
         }
         let Some(queue) = &self.queue else {
+            if shared.is_client() {
+                return Err(Error::invalid("a client runs no workflows: say on which queue this one waits"));
+            }
             let needs_queue = [
                 ("a priority", self.priority.is_some()),
                 ("a partition key", self.partition_key.is_some()),

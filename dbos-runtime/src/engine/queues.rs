@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::runtime::Dbos;
 use super::shared::Shared;
 use super::wait;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,13 +24,6 @@ use crate::model::queue::{OnConflict, Queue, QueueRow, name};
 #[derive(Clone)]
 pub struct Queues {
     shared: Arc<Shared>,
-}
-
-impl Dbos {
-    /// The queues on the database.
-    pub fn queues(&self) -> Queues {
-        Queues::new(self.shared())
-    }
 }
 
 impl Queues {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::client::Client;
 use super::runtime::Dbos;
 use super::shared::Shared;
 use super::{guard, wait};
@@ -54,6 +55,13 @@ impl From<VersionRow> for VersionInfo {
 
 impl Dbos {
     /// The versions of this application.
+    pub fn versions(&self) -> Versions {
+        Versions { shared: Arc::clone(self.shared()) }
+    }
+}
+
+impl Client {
+    /// The versions of the application; of all applications, if the client has none.
     pub fn versions(&self) -> Versions {
         Versions { shared: Arc::clone(self.shared()) }
     }

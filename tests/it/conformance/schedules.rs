@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dbos_runtime::{
-    Builder, Dbos, Error, ErrorKind, Queue, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus,
+    Builder, Client, Dbos, Error, ErrorKind, Queue, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus,
     Timestamp, WorkflowRef,
 };
 use futures_util::future::join_all;
@@ -322,6 +322,27 @@ on_each_backend! {
         assert_eq!(refused, json!(["Misplaced", "Misplaced", "Misplaced"]));
         // The workflow holds a clone of the runtime.
         assert_eq!(dbos.info(&id("w")).await.unwrap_err().kind(), ErrorKind::NonExistentWorkflow);
+    }
+
+    async fn a_client_manages_schedules_of_all_applications(fresh: Fresh) {
+        let dbos = launch(&fresh).await;
+        insert(&fresh, "theirs", "0 0 * * *", "NULL", "null", "'another'").await;
+        let client = Client::builder().database_url(fresh.url()).connect().await.unwrap();
+        let schedules = client.schedules();
+        schedules.create(idle("s").queue("unknown-here").context("c")).await.unwrap();
+        schedules.apply([idle("s").context("d"), idle("theirs")]).await.unwrap();
+        let listed = schedules.list(&ScheduleFilter::new()).await.unwrap();
+        let listed: Vec<_> = listed.iter().map(|s| (s.name.as_str(), s.application_name.as_deref(), s.cron.as_str())).collect();
+        assert_eq!(listed, [("s", None, "30 4 29 2 *"), ("theirs", Some("another"), "30 4 29 2 *")], "ownership stays");
+        let run = schedules.trigger("s").await.unwrap();
+        let told = dbos.retrieve::<Value, Error>(&run).await.unwrap().result().await.unwrap();
+        assert_eq!(told[1], json!("d"));
+        assert!(schedules.pause("theirs").await.unwrap() && schedules.delete("s").await.unwrap());
+        fresh.execute("INSERT INTO application_versions (version_id, version_name, application_name) VALUES ('t', 'theirs', 'another')").await;
+        assert_eq!(client.versions().list().await.unwrap().len(), 2);
+        client.versions().set_latest("theirs").await.unwrap();
+        assert_eq!(client.versions().latest().await.unwrap().unwrap().application_name.as_deref(), Some("another"));
+        client.close().await;
     }
 
     async fn a_program_brings_its_schedules_along(fresh: Fresh) {

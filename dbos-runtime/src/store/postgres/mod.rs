@@ -3,6 +3,7 @@
 mod claims;
 mod classify;
 mod columns;
+mod enlisted;
 mod lane;
 mod lone;
 mod mailbox;

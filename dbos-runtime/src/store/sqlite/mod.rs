@@ -3,6 +3,7 @@
 mod batch;
 mod claims;
 mod classify;
+mod enlisted;
 mod lane;
 mod mailbox;
 mod migrate;
