@@ -57,7 +57,8 @@ impl Dice {
         // The days that depend on the month stand alone: where both fields are restricted the two differ.
         let (day, weekday) = match self.below(8) {
             0 => ("L".to_owned(), "*".to_owned()),
-            1 => (format!("{}W", self.between(1, 31)), "*".to_owned()),
+            // The 31st of a month that has none is its last day to croniter, and no day to us.
+            1 => (format!("{}W", self.between(1, 28)), "*".to_owned()),
             2 => ("*".to_owned(), format!("{}#{}", self.between(0, 6), self.between(1, 4))),
             3 => ("?".to_owned(), format!("L{}", self.between(0, 6))),
             4 => ("*".to_owned(), self.pick(&["FRI-MON", "sun", "Tue,Thu", "7", "1-5", "5-7"]).to_owned()),
