@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) schema: String,
     pub(crate) migrate: bool,
     pub(crate) listen_notify: bool,
+    pub(crate) peer_recovery: bool,
     pub(crate) pool_size: u32,
     pub(crate) lanes: usize,
     pub(crate) executor: Option<String>,
@@ -40,6 +41,7 @@ impl Config {
             schema: "dbos".to_owned(),
             migrate: true,
             listen_notify: true,
+            peer_recovery: true,
             pool_size: 20,
             lanes: 2,
             executor: None,
@@ -91,11 +93,16 @@ impl Config {
         Ok(())
     }
 
-    /// The executor's name: configured, else `DBOS__VMID`, else `local`.
-    pub(crate) fn executor(&self) -> Result<ExecutorId> {
-        ExecutorId::parse(
-            configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()),
-        )
+    /// The executor's name: configured, else `DBOS__VMID`.
+    pub(crate) fn executor(&self) -> Result<Option<ExecutorId>> {
+        configured(self.executor.as_deref(), "DBOS__VMID").map(ExecutorId::parse).transpose()
+    }
+
+    /// Whether this process makes itself known to its peers. A pooler through which no hints come lends out sessions,
+    /// and a lock would stay with the pooler.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn announces(&self) -> bool {
+        self.peer_recovery && self.listen_notify
     }
 
     /// The application's version: configured, else `DBOS__APPVERSION`, else the hash over the registered workflows.

@@ -120,9 +120,10 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
-    Message, Queues, RecordedSchedules, Recv, RecvOptions, Retry, Schedule, ScheduleFilter, ScheduleInfo,
-    ScheduleStatus, Schedules, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step,
-    StepCtx, StepOptions, Target, VersionInfo, Versions, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Message, Queues, ReadStreamOffset, ReadStreamOptions, RecordedSchedules, RecordedStream, Recv,
+    RecvOptions, Retry, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Send, SendMessage,
+    SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage,
+    StreamReader, Target, VersionInfo, Versions, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};

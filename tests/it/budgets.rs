@@ -61,6 +61,7 @@ fn builder(fresh: &Fresh, meter: &Arc<Meter>) -> Builder<Arc<Meter>> {
         .register(gated)
         .register(parked)
         .register(reader)
+        .register(streaming)
         .register(parent)
 }
 
@@ -76,6 +77,16 @@ async fn launch(fresh: &Fresh, meter: &Arc<Meter>) -> Dbos {
 #[workflow]
 async fn gated(ctx: Ctx, _: ()) -> Result<(), Error> {
     ctx.state().pass().await;
+    Ok(())
+}
+
+/// Appends a value for each word.
+#[workflow]
+async fn streaming(ctx: Ctx, words: u32) -> Result<(), Error> {
+    for n in 0..words {
+        ctx.recv::<String>("word").timeout(NO_POLL).await?;
+        ctx.write_stream("words", &n).await?;
+    }
     Ok(())
 }
 
@@ -114,6 +125,12 @@ async fn measured(ctx: Ctx, inbox: WorkflowId) -> Result<Costs, Error> {
     spent("step", 1);
     ctx.set_event("key", &1).await?;
     spent("set_event", 1);
+    ctx.write_stream("key", &1).await?;
+    spent("write_stream", 1);
+    ctx.step_once("effect", |step| async move { step.write_stream("key", &1).await }).await?;
+    spent("write_stream in a step, and the step", 2);
+    ctx.close_stream("key").await?;
+    spent("close_stream", 1);
     ctx.send(&inbox, &1).topic("other").await?;
     spent("send", 1);
     ctx.send(ctx.workflow_id(), &1).topic("there").await?;
@@ -150,7 +167,7 @@ async fn verbs_of_a_workflow_cost_what_they_must() {
 
     let handle = dbos.start(measured, inbox.id().clone()).id("measured").await.unwrap();
     let costs = handle.result().await.unwrap();
-    assert_eq!(costs.len(), 13);
+    assert_eq!(costs.len(), 16);
     for (verb, most, sent) in costs {
         assert!(
             !sent.is_empty() && sent.len() <= most,
@@ -224,6 +241,42 @@ async fn waiting_in_the_same_process_sends_nothing() {
     dbos.shutdown(Duration::ZERO).await;
 }
 
+// J237
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_one_stream_share_one_look_for_each_value_and_ask_nothing_while_they_wait() {
+    const READERS: usize = 50;
+    let (fresh, meter) = meter().await;
+    let dbos = launch(&fresh, &meter).await;
+    let id = dbos.start(streaming, 3).id("w").await.unwrap().id().clone();
+    let mut readers: Vec<_> = (0..READERS).map(|_| dbos.read_stream::<u32>(&id, "words")).collect();
+    let look = "\"dbos\".streams s ON s.workflow_uuid = w.workflow_uuid";
+    for value in 0..3 {
+        let all = join_all(readers.iter_mut().map(dbos_runtime::StreamReader::next));
+        let word = async {
+            // Everybody waits: the history was read, and the live end was looked at.
+            if value == 0 {
+                harness::until("the live end is watched", async || meter.seen(look) >= 2).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let before = meter.take();
+            assert!(value == 0 || before.is_empty(), "waiting is free: {before:#?}");
+            assert!(before.len() < 10, "{before:#?}");
+            dbos.send(&id, "go").topic("word").await.unwrap();
+        };
+        let (all, ()) = tokio::join!(all, word);
+        assert!(all.into_iter().all(|item| item.unwrap().unwrap() == (u64::from(value), value)));
+        harness::until("the next word is awaited", async || {
+            fresh.scalar("SELECT count(*) FROM operation_outputs WHERE function_name = 'DBOS.sleep'").await
+                == i64::from((value + 2).min(3))
+        })
+        .await;
+        let sent = meter.take();
+        let looks = sent.iter().filter(|sql| sql.contains(look)).count();
+        assert!((1..=3).contains(&looks), "{looks} looks of {READERS} readers: {sent:#?}");
+    }
+    dbos.shutdown(Duration::ZERO).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_recovered_workflows_are_claimed_by_one_statement() {
     let (fresh, meter) = meter().await;
@@ -263,6 +316,25 @@ async fn concurrent_writes_share_their_commits() {
     let outcomes = meter.take().len();
     assert!((1..CALLERS / 4).contains(&outcomes), "{outcomes} statements for {CALLERS} outcomes");
     assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'").await, 65);
+    dbos.shutdown(Duration::ZERO).await;
+}
+
+// Peers cost a quarter of a statement a second more; nobody asks on the connection that holds the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_looks_for_its_peers_with_every_fourth_poll() {
+    let (fresh, meter) = meter().await;
+    let poll = Duration::from_millis(100);
+    let dbos = builder(&fresh, &meter).peer_recovery(true).polling_interval(poll).launch().await.unwrap();
+    meter.take();
+    // In rounds 1, 5, 9, 13 and 17.
+    harness::until("five looks", async || meter.seen("FROM pg_locks") >= 5).await;
+    let sent = meter.take();
+    let looks = sent.iter().filter(|sql| sql.contains("FROM pg_locks")).count();
+    // The two loops do not keep step on a busy machine; a look with each poll would be half of all.
+    assert!(
+        (5..=6).contains(&looks) && (2 * looks + 1..40).contains(&sent.len()),
+        "{looks} looks: {sent:#?}"
+    );
     dbos.shutdown(Duration::ZERO).await;
 }
 

@@ -91,12 +91,12 @@ fn every_write_path_has_a_failpoint() {
     }
     // Every other statement that writes is behind a question of the store, and the question passes a boundary.
     let store = sources("dbos-runtime/src/store");
-    let topics = ["mod.rs", "schedules.rs", "versions.rs"];
+    let topics = ["mod.rs", "presence.rs", "schedules.rs", "versions.rs"];
     let questions: BTreeMap<&str, &str> = topics.iter().flat_map(|topic| functions(&store[*topic])).collect();
     let mut writing = 0;
     for backend in ["postgres", "sqlite"] {
         let files = sources(&format!("dbos-runtime/src/store/{backend}"));
-        for file in ["workflows.rs", "steps.rs", "mailbox.rs", "versions.rs", "schedules.rs"] {
+        for file in ["workflows.rs", "steps.rs", "mailbox.rs", "versions.rs", "schedules.rs", "presence.rs"] {
             let code = &files[file];
             for (name, body) in functions(code).into_iter().filter(|(name, _)| questions.contains_key(name)) {
                 if statements(code)

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids;
 use crate::model::queue::OnConflict;
 use crate::model::workflow::Identity;
+use crate::store::presence::Presence;
 
 /// A launched runtime: runs workflows, and starts, addresses and observes them. Cheap to clone; axum state.
 ///
@@ -54,13 +55,16 @@ impl Dbos {
     }
 
     pub(crate) async fn launch(config: Config, registry: Registry) -> Result<Self> {
+        let version = config.version(|| registry.version())?;
+        let (presence, vigil) = Presence::announce(&config).await?;
         let identity = Identity {
             application: Some(config.name.clone()),
-            executor: Some(config.executor()?.as_str().to_owned()),
-            version: Some(config.version(|| registry.version())?.as_str().to_owned()),
+            executor: Some(presence.executor().as_str().to_owned()),
+            version: Some(version.as_str().to_owned()),
             application_id: Some(Config::application_id()),
         };
-        let shared = Shared::open(config, identity, registry).await?;
+        let shared = Shared::open(config, identity, registry, presence).await?;
+        shared.store.keep(&shared.presence, vigil, &shared.tasks.daemons, &shared.tasks.stopped);
         let dbos = Self { shared };
         if let Err(error) = dbos.take_up().await {
             dbos.shutdown(Duration::ZERO).await;

@@ -12,13 +12,15 @@ use tokio_util::task::TaskTracker;
 use super::execution::Execution;
 use super::load::{Known, Loads, Order};
 use super::registry::Registry;
+use super::streams::Streams;
 use super::watch;
 use crate::config::Config;
 use crate::error::{ErrorKind, Result};
-use crate::ids::WorkflowId;
+use crate::ids::{ExecutorId, WorkflowId};
 use crate::model::workflow::Identity;
 use crate::store::Store;
 use crate::store::journal::Journal;
+use crate::store::presence::Presence;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
@@ -33,10 +35,12 @@ pub(crate) struct Shared {
     pub(crate) serial: u64,
     pub(crate) config: Config,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) wakeups: Wakeups,
+    pub(crate) streams: Streams,
     pub(crate) clock: Clock,
     pub(crate) running: Running,
     /// The schedules may have changed.
@@ -51,7 +55,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Opens the database and starts what carries writes and hints. Nothing runs yet.
-    pub(crate) async fn open(config: Config, identity: Identity, registry: Registry) -> Result<Arc<Self>> {
+    pub(crate) async fn open(
+        config: Config,
+        identity: Identity,
+        registry: Registry,
+        presence: Presence,
+    ) -> Result<Arc<Self>> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let identity = Arc::new(identity);
         let store = Store::open(&config, Arc::clone(&identity)).await?;
@@ -62,10 +71,12 @@ impl Shared {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             config,
             identity,
+            presence: Arc::new(presence),
             registry,
             store,
             journal,
             wakeups,
+            streams: Streams::default(),
             clock: Clock::new(),
             running: Running::default(),
             rescheduled: Notify::new(),
@@ -79,7 +90,8 @@ impl Shared {
 
     /// What a client needs: the same without workflows. It looks only for what it waits for.
     pub(crate) async fn for_client(config: Config, identity: Identity) -> Result<Arc<Self>> {
-        let shared = Self::open(config, identity, Registry::default()).await?;
+        let presence = Presence::new(ExecutorId::trusted(""), None);
+        let shared = Self::open(config, identity, Registry::default(), presence).await?;
         match shared.store.now().await {
             Ok(now) => shared.clock.anchor(now),
             Err(error) => {

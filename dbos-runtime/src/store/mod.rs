@@ -20,10 +20,12 @@ pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
+pub(crate) mod presence;
 mod queues;
 mod receipts;
 mod rows;
 mod schedules;
+mod streams;
 mod versions;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]

@@ -3,14 +3,17 @@
 mod batch;
 mod claims;
 mod classify;
+mod debounce;
 mod enlisted;
 mod lane;
 mod mailbox;
 mod migrate;
+mod presence;
 mod queues;
 mod rows;
 mod schedules;
 mod steps;
+mod streams;
 mod tick;
 mod values;
 mod verify;
