@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
+use crate::model::queue::{self, Queue};
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub(crate) struct Config {
     pub(crate) startup_timeout: Duration,
     pub(crate) patience: Duration,
     pub(crate) poll: Duration,
+    /// Registered at launch.
+    pub(crate) queues: Vec<Queue>,
+    /// The only queues to work on, besides the internal one.
+    pub(crate) listen: Option<Vec<String>>,
 }
 
 impl Config {
@@ -40,6 +45,8 @@ impl Config {
             startup_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             poll: Duration::from_secs(1),
+            queues: Vec::new(),
+            listen: None,
         }
     }
 
@@ -56,6 +63,15 @@ impl Config {
         limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        for (index, queue) in self.queues.iter().enumerate() {
+            queue.check()?;
+            if self.queues.iter().take(index).any(|other| other.name == queue.name) {
+                return Err(Error::invalid(format!("queue {:?} is registered twice", queue.name)));
+            }
+        }
+        for name in self.listen.iter().flatten() {
+            queue::name("queue name", name)?;
         }
         Ok(())
     }

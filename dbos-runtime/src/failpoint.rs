@@ -41,6 +41,7 @@ boundaries! {
     Transaction => "transaction",
     Witness => "witness",
     Claim => "claim",
+    Tick => "tick",
     Recover => "recover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",

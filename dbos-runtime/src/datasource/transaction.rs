@@ -347,7 +347,7 @@ async fn commit_at_home<DB: Backend>(
         Bind::Big(row.started),
         Bind::Big(row.completed),
         Bind::Text(row.serialization.clone()),
-        Bind::text(&execution.shared.identity.application),
+        Bind::Text(execution.shared.identity.application.clone()),
     ];
     failpoint::pass(Boundary::Transaction, Side::Before);
     let inserted = match DB::execute(&mut open.transaction, sql, binds).await {

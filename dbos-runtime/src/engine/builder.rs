@@ -13,6 +13,7 @@ use super::registry::{Registry, Workflow};
 use super::runtime::Dbos;
 use crate::config::Config;
 use crate::error::{DurableError, Result};
+use crate::model::queue::Queue;
 
 /// A runtime that has not been launched. Made by [`Dbos::builder`].
 #[must_use = "nothing runs until the builder is launched"]
@@ -101,6 +102,19 @@ impl<S: Send + Sync + 'static> Builder<S> {
     /// How often the process looks for what no hint told it: claims, cancels, results elsewhere. A second unless said.
     pub fn polling_interval(mut self, interval: Duration) -> Self {
         self.config.poll = interval;
+        self
+    }
+
+    /// Registers a queue at launch. One that is there already is changed if this is the application's latest version.
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.config.queues.push(queue);
+        self
+    }
+
+    /// The only queues that this process works on; every queue of the application unless said. Recovered work, which is
+    /// on a queue of the runtime's own, is always taken.
+    pub fn listen_queues<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.config.listen = Some(names.into_iter().map(Into::into).collect());
         self
     }
 

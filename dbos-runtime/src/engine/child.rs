@@ -11,6 +11,7 @@ use super::durable::Durable;
 use super::execution::Execution;
 use super::handle::WorkflowHandle;
 use super::insert::{Request, insert};
+use super::options::{Options, start_verbs};
 use super::registry::Target;
 use super::{replay, step};
 use crate::error::{DurableError, Error, ErrorKind};
@@ -24,17 +25,18 @@ const RESULT: &str = "DBOS.getResult";
 /// A child's start that has been called and not yet awaited.
 pub type StartChild<T, C, E> = Durable<'static, ChildOptions, ChildHandle<T, C, E>, E>;
 
-/// What can still be set on a child's start.
+/// What can still be set on a child's start. Its id is derived from the parent's and the step's number unless it is set;
+/// its deadline is the parent's.
 #[derive(Debug, Default)]
 pub struct ChildOptions {
-    id: Option<String>,
+    start: Options,
 }
 
-impl<T, C, E> StartChild<T, C, E> {
-    /// The child's id, instead of one that is derived from the parent's and the step's number.
-    pub fn id(self, id: impl Into<String>) -> Self {
-        let id = id.into();
-        self.with(|options| options.id = Some(id))
+impl<T, E> Durable<'_, ChildOptions, T, E> {
+    start_verbs!();
+
+    fn change(self, change: impl FnOnce(&mut Options) -> Result<(), Error>) -> Self {
+        self.with(|options| options.start.change(change))
     }
 }
 
@@ -139,11 +141,14 @@ async fn start_child<T, C>(
         return Ok(WorkflowHandle::new(shared, child, local, Some(String::new())));
     }
     execution.live()?;
-    request.id = match options.id {
-        Some(id) => WorkflowId::parse(id)?,
+    request.options = options.start;
+    let id = match &request.options.id {
+        Some(id) => id.clone(),
         None => execution.fence.id.child(number)?,
     };
-    let id = request.id.clone();
+    request.options.id = Some(id.clone());
+    request.options.check(shared)?;
+    request.deadline = execution.deadline;
     let now = execution.now();
     let row = StepRow::marker(number, request.name.clone(), now, now).with_child(&id);
     request.user.clone_from(&execution.user);
@@ -153,8 +158,8 @@ async fn start_child<T, C>(
         Ok(started) => {
             let handle: WorkflowHandle<T, C> = started.handle(shared, id);
             if !handle.created() {
-                // The child was there before: only this step is missing.
-                execution.record(vec![row]).await?;
+                // The child was there before, or holds the deduplication id: only this step is missing.
+                execution.record(vec![row.with_child(handle.id())]).await?;
             }
             Ok(handle)
         }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::execution::Execution;
 use crate::error::Error;
 use crate::ids::WorkflowId;
+use crate::time::Timestamp;
 
 /// The context of a running workflow: the application's state, and the durable verbs.
 ///
@@ -47,6 +48,11 @@ impl<S, E> Ctx<S, E> {
     /// Who started this workflow, if it was started on somebody's behalf.
     pub fn authenticated_user(&self) -> Option<&str> {
         self.execution.user.as_deref()
+    }
+
+    /// When the workflow is cancelled if it has not ended by then, by the database's clock.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.execution.deadline
     }
 
     /// Cancelled when this execution has to stop: the workflow was cancelled, another process took it over, or the

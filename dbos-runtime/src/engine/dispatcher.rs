@@ -1,102 +1,220 @@
-//! Claims what waits on the internal queue, and runs it.
+//! Claims what waits on queues, as far as their limits go, and hands it over to be run.
+//!
+//! ```text
+//!   bell: a queue was filled, or has room again ──► claim from that queue
+//!   every second: tick, one statement           ──► claim from the queues that it found ready
+//! ```
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::execution::Execution;
-use super::run;
+use super::admit::admit;
+use super::load::Slot;
 use super::shared::{INTERNAL_QUEUE, Shared};
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::ids::{OwnerToken, WorkflowId};
-use crate::model::workflow::{Claimed, Fence};
-use crate::model::write::{Outcome, Write};
-use crate::payload;
+use crate::model::queue::{Claim, Queue, QueueRow};
+use crate::store::bell::Rung;
+use crate::store::error::StoreError;
 
 /// Workflows of one claim: enough to recover thousands in a second, few enough to leave other processes their share.
-const MOST: i64 = 256;
+const MOST: u32 = 256;
+/// Past so many running workflows of a queue without limits, claims are paced: what other processes could run should not
+/// pile up here.
+const PILE: usize = 1024;
+const PACE: Duration = Duration::from_millis(50);
+/// How soon a claim that met another process's is tried again, with chance added.
+const RETRY: Duration = Duration::from_millis(4);
 
 /// What the loop woke up for.
 enum Event {
-    Look,
+    Tick,
+    Rung(Rung),
+    Due,
     Stop,
 }
 
-/// The loop: look at once when there is a hint, and once a polling interval anyway.
 pub(crate) async fn dispatch(shared: Arc<Shared>) {
-    let names = shared.registry.names();
+    let mut dispatcher = Dispatcher {
+        names: shared.registry.names(),
+        internal: Queue::new(INTERNAL_QUEUE),
+        looked: HashMap::new(),
+        due: HashMap::new(),
+        next_tick: Instant::now(),
+        shared,
+    };
     loop {
-        let event = tokio::select! {
-            biased;
-            () = shared.tasks.draining.cancelled() => Event::Stop,
-            () = shared.enqueued.notified() => Event::Look,
-            () = tokio::time::sleep(shared.config.poll) => Event::Look,
-        };
-        match event {
+        match dispatcher.event().await {
             Event::Stop => return,
-            Event::Look => look(&shared, &names).await,
+            Event::Tick => dispatcher.tick().await,
+            Event::Rung(rung) if rung.all => dispatcher.tick().await,
+            Event::Rung(rung) => dispatcher.claim_from(rung.queues).await,
+            Event::Due => {
+                let now = Instant::now();
+                let due = dispatcher.due.extract_if(|_, at| *at <= now).map(|(queue, _)| queue).collect();
+                dispatcher.claim_from(due).await;
+            }
         }
     }
 }
 
-/// Claims until the queue is empty.
-async fn look(shared: &Arc<Shared>, names: &[String]) {
-    while !shared.tasks.draining.is_cancelled() {
-        let token = OwnerToken::generate();
-        let claimed = match shared.store.claim(INTERNAL_QUEUE, names, &token, MOST).await {
-            Ok(claimed) => claimed,
+struct Dispatcher {
+    shared: Arc<Shared>,
+    /// The registered workflows: nothing else is claimed, so what this process cannot run is left to others.
+    names: Vec<String>,
+    internal: Queue,
+    /// When each queue was last looked at without a hint.
+    looked: HashMap<String, Instant>,
+    /// Queues that want another look soon.
+    due: HashMap<String, Instant>,
+    next_tick: Instant,
+}
+
+impl Dispatcher {
+    async fn event(&self) -> Event {
+        let soonest = self.due.values().min().copied();
+        let due = async {
+            match soonest {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.tasks.stopped.cancelled() => Event::Stop,
+            () = tokio::time::sleep_until(self.next_tick.into()) => Event::Tick,
+            () = due => Event::Due,
+            rung = self.shared.wakeups.bell().answer() => Event::Rung(rung),
+        }
+    }
+
+    async fn tick(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let poll = shared.config.poll;
+        self.next_tick = Instant::now() + poll;
+        let tick = match shared.store.tick(&self.names).await {
+            Ok(tick) => tick,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "a claim failed; the next poll tries again"
+                    "a look at the queues failed; the next one follows"
                 );
                 return;
             }
         };
-        let full = i64::try_from(claimed.len()) == Ok(MOST);
+        shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now));
+        shared.queues.set(tick.queues.iter().map(QueueRow::queue));
+        if let Some(shortest) = shared.queues.shortest_interval() {
+            self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));
+        }
+        for id in &tick.expired {
+            tracing::info!(workflow.id = %id, "a workflow is out of time");
+            if let Some(execution) = shared.running.get(&WorkflowId::trusted(id.as_str())) {
+                execution.latch(ErrorKind::Cancelled);
+            }
+        }
+        let now = Instant::now();
+        let ready = tick.ready.into_iter().filter(|queue| self.is_time_for(queue, now)).collect();
+        self.claim_from(ready).await;
+    }
+
+    /// Whether a queue whose interval is longer than a tick wants to be looked at.
+    fn is_time_for(&mut self, queue: &str, now: Instant) -> bool {
+        let interval = self.shared.queues.get(queue).map(|queue| queue.polling_interval).unwrap_or_default();
+        let looked = self.looked.get(queue).copied();
+        // A little early rather than a whole tick late.
+        let waited = looked.is_none_or(|looked| now + self.shared.config.poll / 2 >= looked + interval);
+        if waited {
+            self.looked.insert(queue.to_owned(), now);
+        }
+        waited
+    }
+
+    /// Claims from each queue in turn until nothing is left or allowed: no queue waits for another to be empty.
+    async fn claim_from(&mut self, queues: BTreeSet<String>) {
+        let mut queues: Vec<Queue> = queues.iter().filter_map(|name| self.works_on(name)).collect();
+        while !queues.is_empty() && !self.shared.tasks.draining.is_cancelled() {
+            let mut more = Vec::new();
+            for queue in queues {
+                if self.claim(&queue).await {
+                    more.push(queue);
+                }
+            }
+            queues = more;
+        }
+    }
+
+    fn works_on(&self, name: &str) -> Option<Queue> {
+        if name == INTERNAL_QUEUE {
+            return Some(self.internal.clone());
+        }
+        let listen = &self.shared.config.listen;
+        if listen.as_ref().is_some_and(|listen| !listen.iter().any(|queue| queue == name)) {
+            return None;
+        }
+        self.shared.queues.get(name)
+    }
+
+    /// One claim; whether another one may find more.
+    async fn claim(&mut self, queue: &Queue) -> bool {
+        let shared = &self.shared;
+        let load = shared.loads.of(&queue.name);
+        let room = queue
+            .worker_concurrency
+            .map_or(MOST, |most| most.saturating_sub(u32::try_from(load).unwrap_or(u32::MAX)).min(MOST));
+        if room == 0 {
+            return false;
+        }
+        let loads = if queue.is_partitioned() { shared.loads.partitions_of(&queue.name) } else { Vec::new() };
+        let (token, claim) = (OwnerToken::generate(), Claim { queue, names: &self.names, most: room, loads });
+        let claimed = match shared.store.claim(&claim, &token).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                self.failed(queue, &error);
+                return false;
+            }
+        };
+        let count = claimed.len();
         for workflow in claimed {
-            let shared_too = Arc::clone(shared);
-            let token = token.clone();
-            shared.tasks.workflows.spawn(async move { admit(shared_too, workflow, token).await });
+            let slot = Slot::take(shared, queue, workflow.partition_key.clone());
+            let (shared_too, token) = (Arc::clone(shared), token.clone());
+            shared.tasks.workflows.spawn(async move { admit(shared_too, workflow, token, slot).await });
         }
-        if !full {
-            return;
+        let full = u32::try_from(count) == Ok(room);
+        if count > 0 && queue.has_rate_limit() {
+            self.look_again(&queue.name, pace_of(queue));
+        } else if full && load + count > PILE {
+            self.look_again(&queue.name, PACE);
+            return false;
+        }
+        full
+    }
+
+    fn failed(&mut self, queue: &Queue, error: &StoreError) {
+        if matches!(error, StoreError::Contended(_)) {
+            // Another process is claiming from the same queue. One of the two has succeeded.
+            self.look_again(&queue.name, RETRY.mul_f64(1.0 + 4.0 * rand::random::<f64>()));
+        } else {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                queue = %queue.name,
+                "a claim failed; the next look tries again"
+            );
         }
     }
-}
 
-/// Runs a claimed workflow; parks one that was tried too often, and ends one whose input cannot be read.
-async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerToken) {
-    let fence = Fence { id: WorkflowId::trusted(workflow.id.as_str()), token };
-    if shared.config.max_recovery_attempts.is_some_and(|most| workflow.attempts > most.saturating_add(1)) {
-        return park(&shared, &fence, workflow.attempts).await;
-    }
-    let body = match readable(&shared, &workflow) {
-        Ok(body) => body,
-        Err(error) => return end(&shared, fence, &error).await,
-    };
-    let caller = (workflow.user, workflow.roles);
-    let execution = Execution::new(Arc::clone(&shared), fence, workflow.name, caller, workflow.history);
-    shared.running.add(&execution);
-    run::drive(execution, body, workflow.input.unwrap_or_else(|| "{}".to_owned())).await;
-}
-
-fn readable(shared: &Shared, workflow: &Claimed) -> Result<super::registry::Body, Error> {
-    if workflow.id.trim().is_empty() {
-        return Err(Error::invalid("a workflow without an id cannot be run"));
-    }
-    payload::readable(workflow.serialization.as_deref())?;
-    shared.registry.body(&workflow.name)
-}
-
-async fn park(shared: &Shared, fence: &Fence, attempts: i64) {
-    tracing::error!(workflow.id = %fence.id, attempts, "a workflow is parked after too many attempts to run it");
-    let parked = super::wait::patiently(shared, || shared.store.park(fence)).await;
-    if let Err(error) = parked {
-        tracing::error!(workflow.id = %fence.id, %error, "a workflow could not be parked");
+    fn look_again(&mut self, queue: &str, after: Duration) {
+        let at = Instant::now() + after;
+        let due = self.due.entry(queue.to_owned()).or_insert(at);
+        *due = (*due).min(at);
     }
 }
 
-async fn end(shared: &Shared, fence: Fence, error: &Error) {
-    tracing::error!(workflow.id = %fence.id, %error, error_kind = ?ErrorKind::Serialization, "a claimed workflow cannot be run");
-    let error = Some(payload::encode_error(error));
-    shared.journal.write(Write::Outcome(Outcome { fence, output: None, error })).await;
+/// How soon after a claim from a rate-limited queue there may be room again.
+fn pace_of(queue: &Queue) -> Duration {
+    let periods = [queue.rate_limit, queue.partition_rate_limit];
+    let shortest =
+        periods.into_iter().flatten().map(|limit| limit.period).min().unwrap_or(Duration::from_secs(1));
+    shortest.clamp(Duration::from_millis(10), Duration::from_secs(1))
 }

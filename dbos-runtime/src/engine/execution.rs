@@ -30,6 +30,8 @@ pub(crate) struct Execution {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    /// When the workflow is cancelled if it has not ended; children inherit it.
+    pub(crate) deadline: Option<Timestamp>,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -37,6 +39,16 @@ pub(crate) struct Execution {
     history: Mutex<HashMap<i32, StepRow>>,
     next: AtomicI32,
     latch: OnceLock<Error>,
+}
+
+/// What an execution is told about its workflow.
+pub(crate) struct Facts {
+    pub(crate) name: String,
+    pub(crate) user: Option<String>,
+    /// The user's roles as they are stored.
+    pub(crate) roles: Option<String>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) history: Vec<StepRow>,
 }
 
 /// Where the local waiters of a workflow find its end.
@@ -73,25 +85,20 @@ impl Completion {
 }
 
 impl Execution {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        fence: Fence,
-        name: String,
-        (user, roles): (Option<String>, Option<String>),
-        history: Vec<StepRow>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, fence: Fence, facts: Facts) -> Arc<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             interrupt: shared.tasks.interrupted.child_token(),
             shared,
             fence,
-            name,
+            name: facts.name,
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            user,
-            roles,
+            user: facts.user,
+            roles: facts.roles,
+            deadline: facts.deadline,
             completion: Arc::default(),
             witnesses: Witnesses::default(),
-            history: Mutex::new(history.into_iter().map(|row| (row.number, row)).collect()),
+            history: Mutex::new(facts.history.into_iter().map(|row| (row.number, row)).collect()),
             next: AtomicI32::new(1),
             latch: OnceLock::new(),
         })

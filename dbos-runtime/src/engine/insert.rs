@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::execution::{Completion, Execution};
+use super::execution::{Completion, Execution, Facts};
 use super::handle::WorkflowHandle;
+use super::options::Options;
 use super::registry::{Body, Target};
 use super::shared::Shared;
 use super::{guard, run, wait};
@@ -16,50 +17,88 @@ use crate::limits;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
+use crate::time::Timestamp;
 
 /// A workflow to be started, before its token is made.
 pub(crate) struct Request {
-    pub(crate) id: WorkflowId,
     pub(crate) name: String,
     pub(crate) input: String,
+    pub(crate) options: Options,
     pub(crate) user: Option<String>,
     pub(crate) roles: Option<String>,
-    pub(crate) attributes: Option<String>,
     pub(crate) parent: Option<Parent>,
+    /// The parent's, which it inherits.
+    pub(crate) deadline: Option<Timestamp>,
 }
 
 impl Request {
     pub(crate) fn of<W: Target>(target: &W, input: &W::Input) -> Result<Self> {
         limits::name("workflow name", target.name())?;
-        Ok(Self {
-            id: WorkflowId::generate(),
-            name: target.name().to_owned(),
-            input: payload::encode_input(input)?,
+        Ok(Self::named(target.name(), payload::encode_input(input)?))
+    }
+
+    /// A workflow of that name with this stored input.
+    pub(crate) fn named(name: &str, input: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            input,
+            options: Options::default(),
             user: None,
             roles: None,
-            attributes: None,
             parent: None,
-        })
+            deadline: None,
+        }
+    }
+
+    /// The workflow's id; made now if it was not said.
+    pub(crate) fn id(&mut self) -> WorkflowId {
+        self.options.id.get_or_insert_with(WorkflowId::generate).clone()
+    }
+
+    fn new_workflow(mut self, shared: &Shared) -> NewWorkflow {
+        let (timeout, deadline) = self.options.limits(shared.clock.now(), self.deadline);
+        NewWorkflow {
+            id: self.id(),
+            entry: self.options.entry(shared, &self.name),
+            name: self.name,
+            class_name: self.options.class_name,
+            config_name: self.options.config_name,
+            input: self.input,
+            token: OwnerToken::generate(),
+            timeout,
+            deadline,
+            user: self.user,
+            roles: self.roles,
+            attributes: self.options.attributes,
+            parent: self.parent,
+        }
     }
 }
 
 /// What a start led to.
 pub(crate) enum Started {
-    Created(Arc<Completion>),
+    /// A new workflow, which this process runs unless it is on a queue.
+    Created(Option<Arc<Completion>>),
     Attached(Box<Existing>, Option<Arc<Completion>>),
+    /// Another workflow holds the deduplication id.
+    Held(WorkflowId),
 }
 
 impl Started {
     pub(crate) fn attached(&self) -> Option<&str> {
         match self {
-            Self::Created(_) => None,
+            Self::Created(_) | Self::Held(_) => None,
             Self::Attached(row, _) => Some(row.input.as_deref().unwrap_or_default()),
         }
     }
 
     pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
         match self {
-            Self::Created(local) => WorkflowHandle::new(shared, id, Some(local), None),
+            Self::Created(local) => WorkflowHandle::new(shared, id, local, None),
+            Self::Held(holder) => {
+                let local = shared.running.get(&holder).map(|execution| Arc::clone(&execution.completion));
+                WorkflowHandle::new(shared, holder, local, Some(String::new()))
+            }
             Self::Attached(row, local) => {
                 WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default()))
             }
@@ -73,17 +112,48 @@ pub(crate) async fn insert(shared: &Arc<Shared>, request: Request) -> Result<Sta
     if shared.tasks.draining.is_cancelled() {
         return Err(wait::shutting_down());
     }
-    let body = shared.registry.body(&request.name)?;
-    let (undecided, new) = Undecided::prepare(shared, body, request);
-    let (id, name) = (new.id.clone(), new.name.clone());
+    request.options.check(shared)?;
+    let options = request.options.clone();
+    let new = request.new_workflow(shared);
     // A parent waits for its child's row as long as it takes; a caller from outside would rather know soon.
     let patience = new.parent.is_none().then(|| Instant::now() + shared.config.patience);
-    let receipt = shared.journal.submit(Write::Start(Box::new(new)), patience).await;
-    match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
-        Decided::Created(completion) => Ok(Started::Created(completion)),
-        Decided::Other(Some(Receipt::Exists(row))) => attach(shared, &id, &name, row),
-        Decided::Other(receipt) => Err(refused(receipt)),
+    loop {
+        let write = Write::Start(Box::new(new.clone()));
+        let receipt = if new.queued().is_some() {
+            let receipt = shared.journal.submit(write, patience).await.ok_or_else(wait::shutting_down)?;
+            receipt.await.ok()
+        } else {
+            let undecided = Undecided::prepare(shared, &new)?;
+            let receipt = shared.journal.submit(write, patience).await;
+            match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
+                Decided::Created(completion) => return Ok(Started::Created(Some(completion))),
+                Decided::Other(receipt) => receipt,
+            }
+        };
+        return match receipt {
+            Some(Receipt::Done) => Ok(Started::Created(None)),
+            Some(Receipt::Exists(row)) => attach(shared, &new, &options, row),
+            Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
+                Ok(Started::Held(WorkflowId::trusted(holder)))
+            }
+            Some(Receipt::Duplicate(holder)) => Err(duplicate(&new, &holder)),
+            // Whoever held the deduplication id has gone since: the id is free now.
+            Some(Receipt::Nothing) => continue,
+            receipt => Err(refused(receipt)),
+        };
     }
+}
+
+fn duplicate(new: &NewWorkflow, holder: &str) -> Error {
+    let queued = new.queued();
+    let (queue, id) =
+        queued.map(|queued| (queued.queue.as_str(), queued.deduplication_id.as_deref())).unzip();
+    let message = format!(
+        "workflow {holder} holds deduplication id {:?} on queue {:?}",
+        id.flatten().unwrap_or_default(),
+        queue.unwrap_or_default()
+    );
+    Error::new(ErrorKind::QueueDeduplicated, message).about(&new.id)
 }
 
 fn refused(receipt: Option<Receipt>) -> Error {
@@ -110,8 +180,7 @@ struct Undecided {
 struct Launch {
     body: Body,
     fence: Fence,
-    name: String,
-    caller: (Option<String>, Option<String>),
+    facts: Facts,
     input: String,
 }
 
@@ -121,25 +190,21 @@ enum Decided {
 }
 
 impl Undecided {
-    fn prepare(shared: &Arc<Shared>, body: Body, request: Request) -> (Self, NewWorkflow) {
-        let new = NewWorkflow {
-            id: request.id,
-            name: request.name,
-            input: request.input,
-            token: OwnerToken::generate(),
-            user: request.user,
-            roles: request.roles,
-            attributes: request.attributes,
-            parent: request.parent,
+    fn prepare(shared: &Arc<Shared>, new: &NewWorkflow) -> Result<Self> {
+        let facts = Facts {
+            name: new.name.clone(),
+            user: new.user.clone(),
+            roles: new.roles.clone(),
+            deadline: new.deadline,
+            history: Vec::new(),
         };
         let launch = Launch {
-            body,
+            body: shared.registry.body(&new.name)?,
             fence: Fence { id: new.id.clone(), token: new.token.clone() },
-            name: new.name.clone(),
-            caller: (new.user.clone(), new.roles.clone()),
+            facts,
             input: new.input.clone(),
         };
-        (Self { shared: Arc::clone(shared), launch: Some(launch), receipt: None }, new)
+        Ok(Self { shared: Arc::clone(shared), launch: Some(launch), receipt: None })
     }
 
     async fn decide(mut self, receipt: oneshot::Receiver<Receipt>) -> Decided {
@@ -168,7 +233,7 @@ impl Drop for Undecided {
 
 impl Launch {
     fn run(self, shared: &Arc<Shared>) -> Arc<Completion> {
-        let execution = Execution::new(Arc::clone(shared), self.fence, self.name, self.caller, Vec::new());
+        let execution = Execution::new(Arc::clone(shared), self.fence, self.facts);
         shared.running.add(&execution);
         let completion = Arc::clone(&execution.completion);
         shared.tasks.workflows.spawn_on(run::drive(execution, self.body, self.input), &shared.handle);
@@ -177,10 +242,23 @@ impl Launch {
 }
 
 /// The workflow that is there already, if it is one of the same function.
-fn attach(shared: &Shared, id: &WorkflowId, name: &str, row: Box<Existing>) -> Result<Started> {
-    if row.name.as_deref() != Some(name) || row.class_name.is_some() || row.config_name.is_some() {
-        let there = row.name.as_deref().unwrap_or_default();
-        let message = format!("workflow {id} exists as {there:?}, not as {name:?}");
+fn attach(shared: &Shared, new: &NewWorkflow, options: &Options, row: Box<Existing>) -> Result<Started> {
+    let (id, there) = (&new.id, row.name.as_deref().unwrap_or_default());
+    if options.refuse_existing {
+        let message = format!("workflow {id} exists already: {there:?}, {}", row.status);
+        return Err(Error::new(ErrorKind::WorkflowIdInUse, message).about(id));
+    }
+    if there != new.name || row.class_name != new.class_name || row.config_name != new.config_name {
+        let instance = |class: &Option<String>, config: &Option<String>| {
+            let of = [class, config].into_iter().flatten().map(|part| format!(" of {part}"));
+            of.collect::<String>()
+        };
+        let message = format!(
+            "workflow {id} exists as {there:?}{}, not as {:?}{}",
+            instance(&row.class_name, &row.config_name),
+            new.name,
+            instance(&new.class_name, &new.config_name)
+        );
         return Err(Error::new(ErrorKind::ConflictingWorkflow, message).about(id));
     }
     let local = shared.running.get(id).map(|execution| Arc::clone(&execution.completion));

@@ -1,5 +1,6 @@
 //! Decides: which step number, replay or run, retry or fail, wait or return. No SQL, no HTTP.
 
+mod admit;
 mod builder;
 mod child;
 mod context;
@@ -10,6 +11,9 @@ mod execution;
 mod guard;
 mod handle;
 mod insert;
+mod load;
+mod options;
+mod queues;
 mod recorded;
 mod registry;
 mod replay;
@@ -31,6 +35,7 @@ pub use self::context::{Context, Ctx};
 pub use self::durable::Durable;
 pub use self::events::{GetEvent, GetEventOptions};
 pub use self::handle::{WorkflowHandle, WorkflowInfo};
+pub use self::queues::Queues;
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;
 pub use self::runtime::{Dbos, SendMessage};

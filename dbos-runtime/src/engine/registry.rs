@@ -156,6 +156,10 @@ impl Registry {
         })
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.workflows.contains_key(name)
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.workflows.keys().cloned().collect()
     }

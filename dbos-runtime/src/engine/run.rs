@@ -21,8 +21,8 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
         dbos.operation.r#type = "workflow",
         dbos.operation.name = %execution.name,
         dbos.operation.workflow_id = %execution.fence.id,
-        dbos.application.version = %execution.shared.identity.version,
-        dbos.executor.id = %execution.shared.identity.executor,
+        dbos.application.version = execution.shared.identity.version(),
+        dbos.executor.id = execution.shared.identity.executor(),
         dbos.user.name = execution.user.as_deref(),
     );
     let ended = async {

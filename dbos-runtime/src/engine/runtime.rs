@@ -11,19 +11,20 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::builder::Builder;
 use super::handle::{self, WorkflowHandle, WorkflowInfo};
+use super::load::{Known, Loads, Order};
 use super::registry::{Registry, Target};
 use super::shared::{INTERNAL_QUEUE, Running, Shared, Tasks};
 use super::start::Start;
-use super::{dispatcher, events, guard, signals, wait, watch};
+use super::{dispatcher, events, guard, queues, signals, wait, watch};
 use crate::config::Config;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::{self, WorkflowId};
 use crate::limits;
+use crate::model::queue::OnConflict;
 use crate::model::workflow::Identity;
 use crate::model::write::{Receipt, Write};
 use crate::payload;
@@ -73,10 +74,10 @@ impl Dbos {
     pub(crate) async fn launch(config: Config, registry: Registry) -> Result<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let identity = Arc::new(Identity {
-            application: config.name.clone(),
-            executor: config.executor()?.as_str().to_owned(),
-            version: config.version(|| registry.version())?.as_str().to_owned(),
-            application_id: Config::application_id(),
+            application: Some(config.name.clone()),
+            executor: Some(config.executor()?.as_str().to_owned()),
+            version: Some(config.version(|| registry.version())?.as_str().to_owned()),
+            application_id: Some(Config::application_id()),
         });
         let store = Store::open(&config, Arc::clone(&identity)).await?;
         let (wakeups, tasks) = (Wakeups::default(), Tasks::default());
@@ -92,7 +93,9 @@ impl Dbos {
             wakeups,
             clock: Clock::new(),
             running: Running::default(),
-            enqueued: Notify::new(),
+            queues: Known::default(),
+            loads: Loads::default(),
+            order: Order::default(),
             tasks,
             handle: tokio::runtime::Handle::current(),
         });
@@ -119,20 +122,22 @@ impl Dbos {
                 std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             Error::new(ErrorKind::Initialization, format!("{error}{cause}"))
         })?;
-        let (application, version) = (&shared.identity.application, &shared.identity.version);
+        let (application, version) = (shared.identity.application(), shared.identity.version());
         if owner.as_ref().is_some_and(|owner| owner != application) {
             let message = format!("version {version:?} belongs to application {owner:?} on this database");
             return Err(Error::new(ErrorKind::Initialization, message));
         }
         tracing::info!(
             dbos.application.version = %version,
-            dbos.executor.id = %shared.identity.executor,
+            dbos.executor.id = shared.identity.executor(),
             recovered,
             "launched {application}"
         );
-        if recovered > 0 {
-            shared.enqueued.notify_one();
+        for queue in &shared.config.queues {
+            queues::register(shared, queue, OnConflict::UpdateIfLatestVersion).await?;
         }
+        // Whatever waits, from before or just recovered.
+        shared.wakeups.bell().ring_all();
         shared.tasks.daemons.spawn(dispatcher::dispatch(Arc::clone(shared)));
         shared.tasks.daemons.spawn(watch::watch(Arc::clone(shared)));
         Ok(())
@@ -248,19 +253,23 @@ impl Dbos {
         Ok(cancelled)
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The name of this application.
     pub fn name(&self) -> &str {
-        &self.shared.identity.application
+        self.shared.identity.application()
     }
 
     /// This process's name among those that share the database.
     pub fn executor_id(&self) -> &str {
-        &self.shared.identity.executor
+        self.shared.identity.executor()
     }
 
     /// The version of the code that runs.
     pub fn application_version(&self) -> &str {
-        &self.shared.identity.version
+        self.shared.identity.version()
     }
 
     /// Cancelled when a shutdown begins: long responses and loops of the application should end.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::execution::Execution;
+use super::load::{Known, Loads, Order};
 use super::registry::Registry;
 use crate::config::Config;
 use crate::error::ErrorKind;
@@ -33,8 +33,9 @@ pub(crate) struct Shared {
     pub(crate) wakeups: Wakeups,
     pub(crate) clock: Clock,
     pub(crate) running: Running,
-    /// There may be something on the queue.
-    pub(crate) enqueued: Notify,
+    pub(crate) queues: Known,
+    pub(crate) loads: Loads,
+    pub(crate) order: Order,
     pub(crate) tasks: Tasks,
     /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
     pub(crate) handle: tokio::runtime::Handle,

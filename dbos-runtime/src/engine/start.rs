@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::handle::WorkflowHandle;
 use super::insert::{Request, insert};
+use super::options::{Options, start_verbs};
 use super::registry::Target;
 use super::shared::Shared;
 use super::wait;
@@ -44,17 +45,11 @@ impl<T, E> Start<T, E> {
         }
     }
 
-    /// The workflow's id. A second start under it finds the first one's workflow.
-    pub fn id(self, id: impl TryInto<WorkflowId, Error: Into<Error>>) -> Self {
-        self.change(|request| {
-            request.id = id.try_into().map_err(Into::into)?;
-            Ok(())
-        })
-    }
+    start_verbs!();
 
     /// On whose behalf the workflow runs.
     pub fn authenticated_user(self, user: &str) -> Self {
-        self.change(|request| {
+        self.caller(|request| {
             limits::text("authenticated user", user)?;
             request.user = Some(user.to_owned());
             Ok(())
@@ -63,21 +58,9 @@ impl<T, E> Start<T, E> {
 
     /// The roles of that user.
     pub fn authenticated_roles<R: AsRef<str>>(self, roles: &[R]) -> Self {
-        self.change(|request| {
+        self.caller(|request| {
             let roles: Vec<&str> = roles.iter().map(AsRef::as_ref).collect();
             request.roles = if roles.is_empty() { None } else { Some(payload::encode(&roles)?) };
-            Ok(())
-        })
-    }
-
-    /// Attributes to find the workflow by: a JSON object, without NUL in its texts.
-    pub fn attributes(self, attributes: &Map<String, Value>) -> Self {
-        self.change(|request| {
-            let text = payload::encode(attributes)?;
-            if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
-                return Err(Error::invalid("attributes must not contain NUL"));
-            }
-            request.attributes = Some(text);
             Ok(())
         })
     }
@@ -87,7 +70,14 @@ impl<T, E> Start<T, E> {
         Self { same_input: true, ..self }
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Request) -> Result<()>) -> Self {
+    fn change(self, change: impl FnOnce(&mut Options) -> Result<()>) -> Self {
+        self.caller(|request| {
+            request.options.change(change);
+            Ok(())
+        })
+    }
+
+    fn caller(mut self, change: impl FnOnce(&mut Request) -> Result<()>) -> Self {
         if let Ok(request) = &mut self.request
             && let Err(error) = change(request)
         {
@@ -99,7 +89,7 @@ impl<T, E> Start<T, E> {
 
 impl<T, E> std::fmt::Debug for Start<T, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let id = self.request.as_ref().map(|request| &request.id);
+        let id = self.request.as_ref().map(|request| &request.options.id);
         f.debug_struct("Start").field("id", &id).finish_non_exhaustive()
     }
 }
@@ -115,8 +105,9 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { shared, request, same_input, .. } = self;
         Box::pin(async move {
-            let request = request?;
-            let (id, input) = (request.id.clone(), same_input.then(|| request.input.clone()));
+            let mut request = request?;
+            let id = request.id();
+            let input = same_input.then(|| request.input.clone());
             let patience = shared.config.patience;
             // What was sent may have been committed all the same: then it runs, though this caller has left.
             let started = tokio::time::timeout(patience, insert(&shared, request));
@@ -129,16 +120,6 @@ where
             }
             Ok(started.handle(&shared, id))
         })
-    }
-}
-
-/// Whether a text in the value has a NUL, which Postgres does not store in `jsonb`.
-fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(holds_nul),
-        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

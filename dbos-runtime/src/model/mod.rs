@@ -1,6 +1,7 @@
 //! Plain rows and requests: no IO, no async.
 
 pub(crate) mod mailbox;
+pub(crate) mod queue;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod workflow;

@@ -5,7 +5,7 @@ use crate::failpoint::Boundary;
 use crate::ids::WorkflowId;
 use crate::model::mailbox::{NewEvent, NewMessage, Stored};
 use crate::model::step::StepRow;
-use crate::model::workflow::{Existing, Fence, NewWorkflow};
+use crate::model::workflow::{Existing, Fence, NewWorkflow, Queued};
 use crate::time::Timestamp;
 
 /// One durable fact for the journal.
@@ -56,11 +56,14 @@ pub(crate) enum Receipt {
     Done,
     /// A start that found a row in its place.
     Exists(Box<Existing>),
+    /// A start whose deduplication id this workflow holds.
+    Duplicate(String),
     /// A receive that took a message.
     Received(Stored),
     /// A receive that recorded the absence of one.
     TimedOut,
-    /// A receive that found nothing and recorded, at most, its deadline.
+    /// A receive that found nothing and recorded, at most, its deadline; or a start that was in somebody's way who has
+    /// gone since.
     Nothing,
     /// A send; how many of its messages were not there before.
     Sent(usize),
@@ -144,7 +147,11 @@ impl Write {
             }
             Self::Send(messages) => messages.iter().map(Touched::message).collect(),
             Self::Outcome(outcome) => vec![Touched::Ended(outcome.fence.id.clone())],
-            Self::Start(_) | Self::Receive(_) => Vec::new(),
+            Self::Start(new) => match new.queued() {
+                Some(Queued { queue, delay_until: None, .. }) => vec![Touched::Queue(queue.clone())],
+                _ => Vec::new(),
+            },
+            Self::Receive(_) => Vec::new(),
         }
     }
 }
@@ -155,14 +162,16 @@ pub(crate) enum Touched {
     Message { id: String, topic: String },
     Event { id: String, key: String },
     Ended(WorkflowId),
+    Queue(String),
 }
 
-/// The kinds of hints; the first two have a channel between processes.
+/// The kinds of hints; all but the last but one have a channel between processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Hint {
     Message,
     Event,
     Ended,
+    Queue,
 }
 
 impl Touched {
@@ -175,6 +184,7 @@ impl Touched {
             Self::Message { .. } => Hint::Message,
             Self::Event { .. } => Hint::Event,
             Self::Ended(_) => Hint::Ended,
+            Self::Queue(_) => Hint::Queue,
         }
     }
 
@@ -183,6 +193,7 @@ impl Touched {
         match self {
             Self::Message { id, topic: key } | Self::Event { id, key } => format!("{id}::{key}"),
             Self::Ended(id) => id.as_str().to_owned(),
+            Self::Queue(queue) => queue.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod failure;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,6 +21,23 @@ pub(crate) const PORTABLE: &str = "portable_json";
 /// A value as the text of a result, a message or an event.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| unencodable(&error))
+}
+
+/// Attributes as text: Postgres keeps them as `jsonb`, which has no NUL.
+pub(crate) fn attributes(attributes: &Map<String, Value>) -> Result<String> {
+    if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
+        return Err(Error::invalid("attributes must not contain NUL"));
+    }
+    encode(attributes)
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// A stored text as a value.

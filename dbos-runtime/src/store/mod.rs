@@ -15,9 +15,11 @@ macro_rules! ask {
     };
 }
 
+pub(crate) mod bell;
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
+mod queues;
 mod receipts;
 mod rows;
 pub(crate) mod wakeups;
@@ -40,10 +42,9 @@ use self::wakeups::Wakeups;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::failpoint::{self, Boundary, Side};
-use crate::ids::OwnerToken;
 use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
-use crate::model::workflow::{Claimed, Ending, Fence, Identity, WorkflowRow};
+use crate::model::workflow::{Ending, Fence, Identity, WorkflowRow};
 use crate::model::write::Touched;
 use crate::time::Timestamp;
 
@@ -146,21 +147,6 @@ impl Store {
         let recovered = ask!(self, backend => backend.recover(queue).await)?;
         failpoint::pass(Boundary::Recover, Side::After);
         Ok(recovered)
-    }
-
-    /// Claims up to `most` workflows of these names, with all that is needed to run them.
-    pub(crate) async fn claim(
-        &self,
-        queue: &str,
-        names: &[String],
-        token: &OwnerToken,
-        most: i64,
-    ) -> Answer<Vec<Claimed>> {
-        let claimed = ask!(self, backend => backend.claim(queue, names, token, most).await)?;
-        if !claimed.is_empty() {
-            failpoint::pass(Boundary::Claim, Side::After);
-        }
-        Ok(claimed)
     }
 
     /// Moves a workflow that was tried too often out of the way.

@@ -1,7 +1,7 @@
 //! What a write's receipt is, once the rows in its place are known. Shared by both backends, so that they agree.
 
 use crate::model::step::StepRow;
-use crate::model::workflow::{Existing, NewWorkflow};
+use crate::model::workflow::{Existing, NewWorkflow, Parent, Queued};
 use crate::model::write::{Receipt, Record};
 
 /// Who owns a workflow now, and where it stands.
@@ -24,12 +24,29 @@ pub(crate) fn of_record(record: &Record, now: &Ownership, found: Option<StepRow>
     }
 }
 
-/// Of a start that inserted nothing: `found` is what stands under its id.
-pub(crate) fn of_start(new: &NewWorkflow, found: Option<Existing>) -> Receipt {
-    match found {
-        Some(row) if row.creator.as_deref() == Some(new.token.as_str()) => Receipt::Done,
-        Some(row) => Receipt::Exists(Box::new(row)),
-        None if new.parent.is_some() => Receipt::Lost(None),
-        None => Receipt::Rejected("the workflow was not inserted".to_owned()),
+/// Of a start that inserted nothing: `found` is what stands under its id, `holder` who holds its deduplication id, and
+/// `now` who owns the parent, if it has one.
+pub(crate) fn of_start(
+    new: &NewWorkflow,
+    found: Option<Existing>,
+    holder: Option<String>,
+    now: &Ownership,
+) -> Receipt {
+    if let Some(row) = found {
+        return if row.creator.as_deref() == Some(new.token.as_str()) {
+            Receipt::Done
+        } else {
+            Receipt::Exists(Box::new(row))
+        };
+    }
+    let stale = |parent: &Parent| now.owner.as_deref() != Some(parent.fence.token.as_str());
+    if new.parent.as_ref().is_some_and(stale) {
+        return Receipt::Lost(now.status.clone());
+    }
+    match (holder, new.queued()) {
+        (Some(holder), _) => Receipt::Duplicate(holder),
+        // Its holder was there for the insert and is gone now.
+        (None, Some(Queued { deduplication_id: Some(_), .. })) => Receipt::Nothing,
+        _ => Receipt::Rejected("the workflow was not inserted".to_owned()),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc};
 
 use crate::model::write::{Hint, Touched, Write};
+use crate::store::bell::Bell;
 
 /// Hints that wait to be sent to other processes; past that they are dropped, and their readers' own look covers it.
 #[cfg(feature = "postgres")]
@@ -27,6 +28,7 @@ struct Inner {
     outbox: Mutex<Option<mpsc::Sender<Touched>>>,
     /// Whether the hints of other processes reach this one.
     heard: AtomicBool,
+    bell: Bell,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Wakeups {
     pub(crate) fn announce(&self, write: &Write) {
         for touched in write.touches() {
             self.poke(touched.hint(), touched.payload());
-            if matches!(touched, Touched::Event { .. })
+            if matches!(touched, Touched::Event { .. } | Touched::Queue(_))
                 && let Some(outbox) = &*self.outbox()
             {
                 // A full outbox loses a hint, never a row.
@@ -73,8 +75,25 @@ impl Wakeups {
         }
     }
 
+    /// Rung when there may be something on a queue.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.inner.bell
+    }
+
+    /// Says, in this process and in the others, that there may be something on a queue.
+    pub(crate) fn announce_queue(&self, queue: &str) {
+        self.inner.bell.ring(queue);
+        if let Some(outbox) = &*self.outbox() {
+            let _ = outbox.try_send(Touched::Queue(queue.to_owned()));
+        }
+    }
+
     /// Wakes the waiters of this process.
     pub(crate) fn poke(&self, hint: Hint, payload: String) {
+        if hint == Hint::Queue {
+            self.inner.bell.ring(&payload);
+            return;
+        }
         if let Some(waiters) = self.waiters().get(&(hint, payload)) {
             waiters.notify.notify_waiters();
         }
@@ -83,6 +102,7 @@ impl Wakeups {
     /// Wakes everybody: hints may have been lost.
     #[cfg(feature = "postgres")]
     pub(crate) fn poke_all(&self) {
+        self.inner.bell.ring_all();
         for waiters in self.waiters().values() {
             waiters.notify.notify_waiters();
         }

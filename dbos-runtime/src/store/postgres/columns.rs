@@ -5,9 +5,10 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 
 use crate::model::step::StepRow;
-use crate::model::workflow::Identity;
+use crate::model::workflow::{Identity, NewWorkflow, Queued};
 use crate::model::write::Write;
 use crate::payload::PORTABLE;
+use crate::time::Timestamp;
 
 /// The kinds of rows that a batch holds; each kind is a part of its statement.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -86,13 +87,28 @@ struct Receives<'a> {
 #[derive(Default)]
 struct Starts<'a> {
     id: Text<'a>,
+    status: Text<'a>,
     name: Text<'a>,
+    class: MaybeText<'a>,
+    config: MaybeText<'a>,
     token: Text<'a>,
     input: Text<'a>,
     user: MaybeText<'a>,
     roles: MaybeText<'a>,
     attributes: MaybeText<'a>,
     parent: MaybeText<'a>,
+    timeout: Vec<Option<i64>>,
+    deadline: Vec<Option<i64>>,
+    queue: MaybeText<'a>,
+    deduplication: MaybeText<'a>,
+    priority: Vec<i32>,
+    partition: MaybeText<'a>,
+    delay_until: Vec<Option<i64>>,
+    version: MaybeText<'a>,
+    application: MaybeText<'a>,
+    created: Vec<Option<i64>>,
+    debounced: Vec<bool>,
+    debounce_deadline: Vec<Option<i64>>,
 }
 
 #[derive(Default)]
@@ -149,14 +165,7 @@ impl<'a> Columns<'a> {
                 self.receives.wake.push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
             }
             Write::Start(new) => {
-                self.starts.id.push(new.id.as_str());
-                self.starts.name.push(&new.name);
-                self.starts.token.push(new.token.as_str());
-                self.starts.input.push(&new.input);
-                self.starts.user.push(new.user.as_deref());
-                self.starts.roles.push(new.roles.as_deref());
-                self.starts.attributes.push(new.attributes.as_deref());
-                self.starts.parent.push(new.parent.as_ref().map(|parent| parent.fence.id.as_str()));
+                self.starts.push(new);
                 if let Some(parent) = &new.parent {
                     self.fences.push((parent.fence.id.as_str(), parent.fence.token.as_str()));
                     self.links.push(parent.fence.id.as_str(), &parent.step);
@@ -226,10 +235,7 @@ impl<'a> Columns<'a> {
             query = query.bind(&receives.expired).bind(&receives.wake);
         }
         if self.parts.starts {
-            let starts = &self.starts;
-            query = query.bind(&starts.id).bind(&starts.name).bind(&starts.token).bind(&starts.input);
-            query =
-                query.bind(&starts.user).bind(&starts.roles).bind(&starts.attributes).bind(&starts.parent);
+            query = self.starts.bind(query);
             query = query.bind(&identity.executor).bind(&identity.version).bind(&identity.application_id);
         }
         if self.parts.links {
@@ -268,6 +274,49 @@ impl<'a> Steps<'a> {
             .bind(&self.started)
             .bind(&self.completed)
             .bind(&self.serialization)
+    }
+}
+
+impl<'a> Starts<'a> {
+    fn push(&mut self, new: &'a NewWorkflow) {
+        let queued = new.queued();
+        let text = |pick: fn(&Queued) -> Option<&str>| queued.and_then(pick);
+        let instant =
+            |pick: fn(&Queued) -> Option<Timestamp>| queued.and_then(pick).map(Timestamp::as_millis);
+        self.id.push(new.id.as_str());
+        self.status.push(new.status().as_str());
+        self.name.push(&new.name);
+        self.class.push(new.class_name.as_deref());
+        self.config.push(new.config_name.as_deref());
+        self.token.push(new.token.as_str());
+        self.input.push(&new.input);
+        self.user.push(new.user.as_deref());
+        self.roles.push(new.roles.as_deref());
+        self.attributes.push(new.attributes.as_deref());
+        self.parent.push(new.parent.as_ref().map(|parent| parent.fence.id.as_str()));
+        self.timeout.push(new.timeout);
+        self.deadline.push(new.deadline.map(Timestamp::as_millis));
+        self.queue.push(text(|queued| Some(&queued.queue)));
+        self.deduplication.push(text(|queued| queued.deduplication_id.as_deref()));
+        self.priority.push(queued.map_or(0, |queued| queued.priority));
+        self.partition.push(text(|queued| queued.partition_key.as_deref()));
+        self.delay_until.push(instant(|queued| queued.delay_until));
+        self.version.push(text(|queued| queued.version.as_deref()));
+        self.application.push(text(|queued| queued.application.as_deref()));
+        self.created.push(instant(|queued| Some(queued.created_at)));
+        self.debounced.push(queued.is_some_and(|queued| queued.debounce.is_some()));
+        self.debounce_deadline.push(instant(|queued| queued.debounce.as_ref()?.deadline));
+    }
+
+    fn bind<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        let query =
+            query.bind(&self.id).bind(&self.status).bind(&self.name).bind(&self.class).bind(&self.config);
+        let query = query.bind(&self.token).bind(&self.input).bind(&self.user).bind(&self.roles);
+        let query = query.bind(&self.attributes).bind(&self.parent).bind(&self.timeout).bind(&self.deadline);
+        let query =
+            query.bind(&self.queue).bind(&self.deduplication).bind(&self.priority).bind(&self.partition);
+        let query = query.bind(&self.delay_until).bind(&self.version).bind(&self.application);
+        query.bind(&self.created).bind(&self.debounced).bind(&self.debounce_deadline)
     }
 }
 

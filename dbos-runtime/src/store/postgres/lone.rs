@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnection, PgQueryResult};
 use super::statements::Statements;
 use crate::model::workflow::Identity;
 use crate::model::write::Write;
+use crate::time::Timestamp;
 
 const STEP: &str = "\
 WITH owned AS MATERIALIZED (
@@ -24,8 +25,8 @@ const START: &str = "\
 WITH created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, authenticated_user, authenticated_roles, executor_id,
         application_version, application_id, recovery_attempts, owner_xid, creator_xid, serialization, attributes,
-        application_name)
-    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10)
+        application_name, class_name, config_name, workflow_timeout_ms, workflow_deadline_epoch_ms)
+    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10, $12, $13, $14, $15)
     ON CONFLICT DO NOTHING
     RETURNING workflow_uuid
 )
@@ -72,7 +73,7 @@ pub(super) async fn apply(
                 .execute(connection)
                 .await?
         }
-        Write::Start(new) if new.parent.is_none() => {
+        Write::Start(new) if new.parent.is_none() && new.queued().is_none() => {
             sqlx::query(statements.get(START))
                 .bind(new.id.as_str())
                 .bind(&new.name)
@@ -85,6 +86,10 @@ pub(super) async fn apply(
                 .bind(&new.attributes)
                 .bind(&identity.application)
                 .bind(&new.input)
+                .bind(&new.class_name)
+                .bind(&new.config_name)
+                .bind(new.timeout)
+                .bind(new.deadline.map(Timestamp::as_millis))
                 .execute(connection)
                 .await?
         }

@@ -1,5 +1,6 @@
 //! The store on Postgres. This folder and its twin are the only rooms with SQL.
 
+mod claims;
 mod classify;
 mod columns;
 mod lane;
@@ -7,9 +8,11 @@ mod lone;
 mod mailbox;
 mod migrate;
 mod parts;
+mod queues;
 mod rows;
 mod statements;
 mod steps;
+mod tick;
 mod verify;
 mod versions;
 mod wakeups;
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Executor};
 
 use self::lane::PostgresLane;
 use self::statements::Statements;
@@ -39,12 +42,18 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Postgres {
     pool: PgPool,
+    /// For claims against limits that processes share.
+    serializable: PgPool,
     options: PgConnectOptions,
     statements: Arc<Statements>,
     identity: Arc<Identity>,
     listen: bool,
     lost: LastLoss,
 }
+
+/// A claim reads by index only: a scan of the table would conflict with every other claim.
+const SERIALIZABLE: &str =
+    "SET default_transaction_isolation = 'serializable'; SET enable_seqscan = off; SET jit = off";
 
 /// When a connection of the pool was last found broken. What was opened before then is not used again: the server that
 /// it led to is gone, and finding each of its connections broken one by one would cost a failed question each.
@@ -91,9 +100,18 @@ impl Postgres {
             .await
             .map_err(|_| Error::new(ErrorKind::Initialization, "the database did not answer in time"))??;
         let lost = Arc::new(Mutex::new(None));
+        let serializable = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(DEADLINE)
+            .test_before_acquire(false)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SERIALIZABLE).await.map(|_| ()) })
+            })
+            .connect_lazy_with(options.clone());
         let pool = pool(config.pool_size, options.clone(), &lost);
         Ok(Self {
             pool,
+            serializable,
             options,
             statements: Arc::new(Statements::new(&config.schema)),
             identity,
@@ -110,6 +128,7 @@ impl Postgres {
     }
 
     pub(crate) async fn close(&self) {
+        self.serializable.close().await;
         self.pool.close().await;
     }
 
@@ -119,7 +138,16 @@ impl Postgres {
         &self,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        let mut asked = Asked(Some(self.pool.acquire().await.map_err(classify)?));
+        self.ask_on(&self.pool, question).await
+    }
+
+    /// The same on another pool.
+    async fn ask_on<T>(
+        &self,
+        pool: &PgPool,
+        question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
+        let mut asked = Asked(Some(pool.acquire().await.map_err(classify)?));
         let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         let error = match tokio::time::timeout(DEADLINE, question(connection)).await {
             Ok(Ok(answer)) => {

@@ -29,7 +29,7 @@ pub(crate) fn statement(parts: Parts) -> String {
     if parts.starts {
         let parent =
             if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
-        out.part(&STARTS.replace("<parent>", parent), 11);
+        out.part(&STARTS.replace("<parent>", parent), 26);
     }
     if parts.links {
         out.part(LINKS, 9);
@@ -170,17 +170,27 @@ asked AS (
     FROM asked a JOIN taken ON taken.id = a.id AND taken.number = a.number
 )";
 
+/// A direct start is this process's and runs; an enqueued one is nobody's until it is claimed.
 const STARTS: &str = "\
 fresh AS (
     SELECT n.* FROM unnest(:1!::text[], :2!::text[], :3!::text[], :4!::text[], :5!::text[], :6!::text[], :7!::text[],
-        :8!::text[]) AS n(id, name, token, input, username, roles, attributes, parent)
+        :8!::text[], :9!::text[], :10!::text[], :11!::text[], :12!::int8[], :13!::int8[], :14!::text[], :15!::text[],
+        :16!::int4[], :17!::text[], :18!::int8[], :19!::text[], :20!::text[], :21!::int8[], :22!::bool[], :23!::int8[])
+        AS n(id, status, name, class, config, token, input, username, roles, attributes, parent, timeout, deadline, queue,
+        deduplication, priority, partition, delay_until, version, application, created, debounced, debounce_deadline)
     WHERE <parent>
 ), created AS (
-    INSERT INTO {s}.workflow_status (workflow_uuid, status, name, authenticated_user, authenticated_roles, executor_id,
-        application_version, application_id, recovery_attempts, owner_xid, creator_xid, parent_workflow_id,
-        serialization, attributes, application_name)
-    SELECT n.id, 'PENDING', n.name, n.username, n.roles, :9!::text, :10!::text, :11!::text, 1, n.token, n.token, n.parent,
-        'portable_json', n.attributes::jsonb, $1
+    INSERT INTO {s}.workflow_status (workflow_uuid, status, name, class_name, config_name, authenticated_user,
+        authenticated_roles, executor_id, application_version, application_id, recovery_attempts, owner_xid, creator_xid,
+        parent_workflow_id, serialization, attributes, application_name, workflow_timeout_ms, workflow_deadline_epoch_ms,
+        queue_name, deduplication_id, priority, queue_partition_key, delay_until_epoch_ms, is_debounced,
+        debounce_deadline_epoch_ms, created_at)
+    SELECT n.id, n.status, n.name, n.class, n.config, n.username, n.roles, :24!::text,
+        CASE WHEN n.queue IS NULL THEN :25!::text ELSE n.version END, :26!::text,
+        CASE WHEN n.queue IS NULL THEN 1 ELSE 0 END, CASE WHEN n.queue IS NULL THEN n.token END, n.token, n.parent,
+        'portable_json', n.attributes::jsonb, CASE WHEN n.queue IS NULL THEN $1 ELSE n.application END, n.timeout,
+        n.deadline, n.queue, n.deduplication, n.priority, n.partition, n.delay_until, n.debounced, n.debounce_deadline,
+        coalesce(n.created, (EXTRACT(epoch FROM now()) * 1000)::int8)
     FROM fresh n
     ON CONFLICT DO NOTHING
     RETURNING workflow_uuid AS id, creator_xid AS token

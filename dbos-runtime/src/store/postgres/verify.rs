@@ -9,7 +9,7 @@ use super::classify::classify;
 use super::rows;
 use super::statements::Statements;
 use crate::model::step::StepRow;
-use crate::model::workflow::Existing;
+use crate::model::workflow::{Existing, NewWorkflow};
 use crate::model::write::{Receipt, Write};
 use crate::store::error::StoreError;
 use crate::store::receipts::{self, Ownership};
@@ -25,10 +25,15 @@ pub(super) async fn fill(
         batch.iter().zip(&*receipts).filter(|(_, r)| r.is_none()).map(|(w, _)| w).collect();
     let standing = Standing::read(connection, statements, &open).await?;
     let starts = existing(connection, statements, &open).await?;
+    let holders = holders(connection, statements, &open).await?;
     for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
         if receipt.is_none() {
             *receipt = Some(match write {
-                Write::Start(new) => receipts::of_start(new, starts.get(new.id.as_str()).cloned()),
+                Write::Start(new) => {
+                    let found = starts.get(new.id.as_str()).cloned();
+                    let holder = key_of(new).and_then(|key| holders.get(&key).cloned());
+                    receipts::of_start(new, found, holder, &standing.owner_for(write))
+                }
                 other => standing.receipt(other),
             });
         }
@@ -83,11 +88,15 @@ impl Standing {
         Ok(())
     }
 
+    fn owner_for(&self, write: &Write) -> Ownership {
+        write.fence().and_then(|fence| self.owners.get(fence.id.as_str())).cloned().unwrap_or_default()
+    }
+
     fn receipt(&self, write: &Write) -> Receipt {
         let Some(fence) = write.fence() else {
             return Receipt::Lost(None);
         };
-        let now = self.owners.get(fence.id.as_str()).cloned().unwrap_or_default();
+        let now = self.owner_for(write);
         let found = self.steps.get(&(fence.id.as_str().to_owned(), first_number(write))).cloned();
         match write {
             Write::Record(record) => receipts::of_record(record, &now, found),
@@ -122,6 +131,37 @@ async fn existing(
         sqlx::query(statements.get(EXISTING)).bind(ids).fetch_all(connection).await.map_err(classify)?;
     rows.iter()
         .map(|row| Ok((row.try_get("workflow_uuid")?, rows::existing(row)?)))
+        .collect::<Result<_, _>>()
+        .map_err(classify)
+}
+
+/// The queue and the deduplication id of a start that has one.
+type Key = (String, String);
+
+fn key_of(new: &NewWorkflow) -> Option<Key> {
+    let queued = new.queued()?;
+    Some((queued.queue.clone(), queued.deduplication_id.clone()?))
+}
+
+const HOLDERS: &str = "\
+SELECT w.queue_name, w.deduplication_id, w.workflow_uuid
+FROM unnest($1::text[], $2::text[]) AS k(queue, id)
+JOIN {s}.workflow_status w ON w.queue_name = k.queue AND w.deduplication_id = k.id";
+
+async fn holders(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    open: &[&Write],
+) -> Result<HashMap<Key, String>, StoreError> {
+    let key = |write: &&Write| if let Write::Start(new) = write { key_of(new) } else { None };
+    let (queues, ids): (Vec<String>, Vec<String>) = open.iter().filter_map(key).unzip();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = sqlx::query(statements.get(HOLDERS)).bind(queues).bind(ids);
+    let rows = query.fetch_all(connection).await.map_err(classify)?;
+    rows.iter()
+        .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
         .collect::<Result<_, _>>()
         .map_err(classify)
 }

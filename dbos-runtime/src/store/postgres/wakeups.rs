@@ -12,6 +12,8 @@ use crate::store::wakeups::Wakeups;
 
 const MESSAGES: &str = "dbos_notifications_channel";
 const EVENTS: &str = "dbos_workflow_events_channel";
+/// Our own: other SDKs neither send on it nor hear it, and look at their queues once a second.
+const QUEUES: &str = "dbos_queues_channel";
 /// Hints that come together within this time leave together.
 const COALESCE: Duration = Duration::from_millis(10);
 /// Hints of one statement.
@@ -20,7 +22,11 @@ const MOST: usize = 1000;
 const LONGEST: usize = 7999;
 const RECONNECT: Duration = Duration::from_secs(1);
 
-const NOTIFY: &str = "SELECT pg_notify($1, p) FROM unnest($2::text[]) AS p";
+const NOTIFY: &str = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS n(c, p)";
+
+fn channel(touched: &Touched) -> &'static str {
+    if touched.hint() == Hint::Queue { QUEUES } else { EVENTS }
+}
 
 impl Postgres {
     /// Hears what other processes commit, until told to stop. Whatever was missed while the connection was away is
@@ -48,13 +54,17 @@ impl Postgres {
 
     async fn hear_once(&self, wakeups: &Wakeups) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([MESSAGES, EVENTS]).await?;
+        listener.listen_all([MESSAGES, EVENTS, QUEUES]).await?;
         loop {
             // True from the moment that LISTEN holds; what came before is found by the waiters' own look.
             wakeups.set_heard(true);
             wakeups.poke_all();
             while let Some(notification) = listener.try_recv().await? {
-                let hint = if notification.channel() == MESSAGES { Hint::Message } else { Hint::Event };
+                let hint = match notification.channel() {
+                    MESSAGES => Hint::Message,
+                    QUEUES => Hint::Queue,
+                    _ => Hint::Event,
+                };
                 wakeups.poke(hint, notification.payload().to_owned());
             }
         }
@@ -67,16 +77,19 @@ impl Postgres {
                 continue;
             }
             tokio::time::sleep(COALESCE).await;
-            let mut payloads = vec![first.payload()];
-            while payloads.len() < MOST
+            let mut hints = vec![first];
+            while hints.len() < MOST
                 && let Ok(next) = outbox.try_recv()
             {
-                payloads.push(next.payload());
+                hints.push(next);
             }
-            payloads.retain(|payload| payload.len() <= LONGEST);
-            payloads.sort_unstable();
-            payloads.dedup();
-            let query = sqlx::query(NOTIFY).bind(EVENTS).bind(payloads);
+            let mut hints: Vec<(&str, String)> =
+                hints.iter().map(|hint| (channel(hint), hint.payload())).collect();
+            hints.retain(|(_, payload)| payload.len() <= LONGEST);
+            hints.sort_unstable();
+            hints.dedup();
+            let (channels, payloads): (Vec<&str>, Vec<String>) = hints.into_iter().unzip();
+            let query = sqlx::query(NOTIFY).bind(channels).bind(payloads);
             if let Err(error) = self.ask(async |c| query.execute(c).await).await {
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,

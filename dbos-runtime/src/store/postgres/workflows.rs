@@ -3,9 +3,7 @@
 use sqlx::Row;
 
 use super::{Postgres, rows};
-use crate::ids::OwnerToken;
-use crate::model::step::StepRow;
-use crate::model::workflow::{Claimed, Ending, Fence, WorkflowRow};
+use crate::model::workflow::{Ending, Fence, WorkflowRow};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 
@@ -36,41 +34,6 @@ SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(queue_name, $4)
 WHERE status = 'PENDING' AND executor_id = $1 AND application_version = $2
     AND (application_name = $3 OR application_name IS NULL)";
-
-/// Claims and reads in one statement all that is needed to run what was claimed.
-///
-/// The lock finds a row's newest version, everything else is read as of the statement's beginning. A row that was
-/// claimed, run and given back in between would come with a history that misses its last steps, so it is left for the
-/// next claim: `known` is the row as the history knows it.
-const CLAIM: &str = "\
-WITH picked AS (
-    SELECT workflow_uuid, recovery_attempts, updated_at FROM {s}.workflow_status
-    WHERE queue_name = $1 AND status = 'ENQUEUED' AND name = ANY($2)
-        AND (application_name = $3 OR application_name IS NULL)
-        AND (application_version = $4 OR (application_version IS NULL AND $4 = coalesce((
-            SELECT version_name FROM {s}.application_versions WHERE application_name = $3 OR application_name IS NULL
-            ORDER BY version_timestamp DESC LIMIT 1), $4)))
-    ORDER BY priority, created_at LIMIT $7 FOR UPDATE SKIP LOCKED
-), current AS (
-    SELECT picked.workflow_uuid FROM picked JOIN {s}.workflow_status known USING (workflow_uuid)
-    WHERE known.recovery_attempts IS NOT DISTINCT FROM picked.recovery_attempts AND known.updated_at = picked.updated_at
-), claimed AS (
-    UPDATE {s}.workflow_status w
-    SET status = 'PENDING', owner_xid = $6, application_version = $4, executor_id = $5, application_name = $3,
-        started_at_epoch_ms = (EXTRACT(epoch FROM now()) * 1000)::int8, rate_limited = FALSE,
-        updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8,
-        recovery_attempts = coalesce(w.recovery_attempts, 0) + 1
-    FROM current WHERE w.workflow_uuid = current.workflow_uuid AND w.status = 'ENQUEUED'
-    RETURNING w.*
-)
-SELECT c.workflow_uuid, c.name, coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts,
-    c.authenticated_user, c.authenticated_roles, (
-    SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
-        o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
-    FROM {s}.operation_outputs o WHERE o.workflow_uuid = c.workflow_uuid
-) AS history
-FROM claimed c LEFT JOIN {s}.workflow_input i USING (workflow_uuid)
-ORDER BY c.priority, c.created_at";
 
 const PARK: &str = "\
 UPDATE {s}.workflow_status
@@ -130,20 +93,6 @@ impl Postgres {
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 
-    pub(crate) async fn claim(
-        &self,
-        queue: &str,
-        names: &[String],
-        token: &OwnerToken,
-        most: i64,
-    ) -> Result<Vec<Claimed>> {
-        let identity = &self.identity;
-        let query =
-            sqlx::query(self.statements.get(CLAIM)).bind(queue).bind(names).bind(&identity.application);
-        let query = query.bind(&identity.version).bind(&identity.executor).bind(token.as_str()).bind(most);
-        self.ask(async |c| query.fetch_all(c).await?.iter().map(claimed).collect()).await
-    }
-
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
         let query = sqlx::query(self.statements.get(PARK)).bind(fence.id.as_str()).bind(fence.token.as_str());
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
@@ -153,37 +102,4 @@ impl Postgres {
         let query = sqlx::query(self.statements.get(CANCEL)).bind(id);
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
-}
-
-fn claimed(row: &sqlx::postgres::PgRow) -> std::result::Result<Claimed, sqlx::Error> {
-    let history: Option<String> = row.try_get("history")?;
-    Ok(Claimed {
-        id: row.try_get("workflow_uuid")?,
-        name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
-        input: row.try_get("input")?,
-        serialization: row.try_get("serialization")?,
-        attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
-        user: row.try_get("authenticated_user")?,
-        roles: row.try_get("authenticated_roles")?,
-        history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
-    })
-}
-
-type Recorded =
-    (i32, String, Option<String>, Option<String>, Option<String>, Option<i64>, Option<i64>, Option<String>);
-
-fn recorded(json: &str) -> std::result::Result<Vec<StepRow>, sqlx::Error> {
-    let rows: Vec<Recorded> =
-        serde_json::from_str(json).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    let step = |(number, name, output, error, child, started, completed, serialization)| StepRow {
-        number,
-        name,
-        output,
-        error,
-        child,
-        started,
-        completed,
-        serialization,
-    };
-    Ok(rows.into_iter().map(step).collect())
 }

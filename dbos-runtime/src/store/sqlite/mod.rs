@@ -1,12 +1,15 @@
 //! The store on SQLite: one file, one writer, nothing to install.
 
 mod batch;
+mod claims;
 mod classify;
 mod lane;
 mod mailbox;
 mod migrate;
+mod queues;
 mod rows;
 mod steps;
+mod tick;
 mod values;
 mod verify;
 mod versions;

@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::rows;
 use crate::model::step::StepRow;
-use crate::model::workflow::Existing;
+use crate::model::workflow::{Existing, NewWorkflow};
 
 const STEP: &str = "\
 SELECT function_id, function_name, output, error, child_workflow_id, started_at_epoch_ms, completed_at_epoch_ms,
@@ -35,4 +35,20 @@ pub(super) async fn existing(
     id: &str,
 ) -> Result<Option<Existing>, sqlx::Error> {
     sqlx::query(EXISTING).bind(id).fetch_optional(connection).await?.as_ref().map(rows::existing).transpose()
+}
+
+const HOLDER: &str =
+    "SELECT workflow_uuid FROM workflow_status WHERE queue_name = ?1 AND deduplication_id = ?2";
+
+/// Who holds the start's deduplication id, if it has one.
+pub(super) async fn holder(
+    connection: &mut SqliteConnection,
+    new: &NewWorkflow,
+) -> Result<Option<String>, sqlx::Error> {
+    let Some((queue, id)) =
+        new.queued().and_then(|queued| Some((&queued.queue, queued.deduplication_id.as_ref()?)))
+    else {
+        return Ok(None);
+    };
+    sqlx::query_scalar(HOLDER).bind(queue).bind(id).fetch_optional(connection).await
 }

@@ -1,15 +1,10 @@
 //! Questions about workflows.
 
-use std::collections::HashMap;
-
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Executor, Row};
+use sqlx::Row;
 
 use super::values::Values;
 use super::{Sqlite, rows};
-use crate::ids::OwnerToken;
-use crate::model::step::StepRow;
-use crate::model::workflow::{Claimed, Ending, Fence, Identity, WorkflowRow};
+use crate::model::workflow::{Ending, Fence, WorkflowRow};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 
@@ -38,30 +33,6 @@ SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
     updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), queue_name = coalesce(queue_name, ?4)
 WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
     AND (application_name = ?3 OR application_name IS NULL)";
-
-const PICK: &str = "\
-SELECT w.workflow_uuid, w.name, coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts,
-    w.authenticated_user, w.authenticated_roles
-FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
-WHERE w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED','PENDING')
-    AND w.name IN (SELECT value FROM json_each(?2))
-    AND (w.application_name = ?3 OR w.application_name IS NULL)
-    AND (w.application_version = ?4 OR (w.application_version IS NULL AND ?4 = coalesce((
-        SELECT version_name FROM application_versions WHERE application_name = ?3 OR application_name IS NULL
-        ORDER BY version_timestamp DESC LIMIT 1), ?4)))
-ORDER BY w.priority, w.created_at LIMIT ?5";
-
-const CLAIM: &str = "\
-UPDATE workflow_status
-SET status = 'PENDING', owner_xid = ?2, application_version = ?3, executor_id = ?4, application_name = ?5,
-    started_at_epoch_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER), rate_limited = FALSE,
-    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), recovery_attempts = coalesce(recovery_attempts, 0) + 1
-WHERE workflow_uuid IN (SELECT value FROM json_each(?1))";
-
-const HISTORIES: &str = "\
-SELECT workflow_uuid, function_id, function_name, output, error, child_workflow_id, started_at_epoch_ms,
-    completed_at_epoch_ms, serialization
-FROM operation_outputs WHERE workflow_uuid IN (SELECT value FROM json_each(?1)) ORDER BY workflow_uuid, function_id";
 
 const PARK: &str = "\
 UPDATE workflow_status
@@ -123,28 +94,6 @@ impl Sqlite {
         self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 
-    pub(crate) async fn claim(
-        &self,
-        queue: &str,
-        names: &[String],
-        token: &OwnerToken,
-        most: i64,
-    ) -> Result<Vec<Claimed>> {
-        let names = serde_json::to_string(names).unwrap_or_default();
-        let empty = self.ask(async |c| pick(c, queue, &names, &self.identity, 1).await).await?.is_empty();
-        if empty {
-            // Nothing to claim: the file is not locked for it.
-            return Ok(Vec::new());
-        }
-        self.change(async |c| {
-            c.execute("BEGIN IMMEDIATE").await?;
-            let claimed = claim(c, queue, &names, &self.identity, token, most).await;
-            c.execute(if claimed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-            claimed
-        })
-        .await
-    }
-
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
         let query = sqlx::query(PARK).bind(fence.id.as_str()).bind(fence.token.as_str());
         self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
@@ -154,48 +103,4 @@ impl Sqlite {
         let query = sqlx::query(CANCEL).bind(id);
         self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
-}
-
-async fn pick(
-    connection: &mut SqliteConnection,
-    queue: &str,
-    names: &str,
-    identity: &Identity,
-    most: i64,
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let query = sqlx::query(PICK).bind(queue).bind(names).bind(&identity.application);
-    query.bind(&identity.version).bind(most).fetch_all(connection).await
-}
-
-async fn claim(
-    connection: &mut SqliteConnection,
-    queue: &str,
-    names: &str,
-    identity: &Identity,
-    token: &OwnerToken,
-    most: i64,
-) -> Result<Vec<Claimed>, sqlx::Error> {
-    let picked = pick(connection, queue, names, identity, most).await?;
-    let ids: Vec<String> = picked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let ids = serde_json::to_string(&ids).unwrap_or_default();
-    let update = sqlx::query(CLAIM).bind(&ids).bind(token.as_str()).bind(&identity.version);
-    update.bind(&identity.executor).bind(&identity.application).execute(&mut *connection).await?;
-    let mut histories: HashMap<String, Vec<StepRow>> = HashMap::new();
-    for row in sqlx::query(HISTORIES).bind(&ids).fetch_all(&mut *connection).await? {
-        histories.entry(row.try_get(0)?).or_default().push(rows::step(&row)?);
-    }
-    let claimed = |row: &SqliteRow| {
-        let id: String = row.try_get(0)?;
-        Ok(Claimed {
-            history: histories.get(&id).cloned().unwrap_or_default(),
-            id,
-            name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
-            input: row.try_get("input")?,
-            serialization: row.try_get("serialization")?,
-            attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default() + 1,
-            user: row.try_get("authenticated_user")?,
-            roles: row.try_get("authenticated_roles")?,
-        })
-    };
-    picked.iter().map(claimed).collect()
 }
