@@ -5,8 +5,8 @@ mod parked;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench_common::{ALONE, Args, BoxError, Engine, Flow, KEY, PATIENCE, Place, Workload, mark};
-use dbos_runtime::{Ctx as RtCtx, Dbos, Error, WorkflowId, workflow};
+use bench_common::{ALONE, Args, BoxError, Engine, Flow, KEY, PATIENCE, Place, Workload, mark, queue};
+use dbos_runtime::{Ctx as RtCtx, Dbos, Error, Queue, WorkflowId, workflow};
 use tokio::sync::mpsc;
 
 type Ctx = RtCtx<(), Error>;
@@ -16,7 +16,7 @@ struct Ours(Dbos);
 
 impl Engine for Ours {
     async fn launch(args: &Args, place: Place) -> Result<Self, BoxError> {
-        let builder = Dbos::builder("bench")
+        let mut builder = Dbos::builder("bench")
             .database_url(&args.url)
             .executor_id(place.executor)
             .state(())
@@ -26,6 +26,12 @@ impl Engine for Ours {
             .register(receives)
             .register(parked::sleeps)
             .register(parked::waits);
+        for number in 0..place.queues {
+            builder = builder.queue(Queue::new(queue(number)));
+        }
+        if !place.works {
+            builder = builder.listen_queues(Vec::<String>::new());
+        }
         Ok(Self(builder.launch().await?))
     }
 
@@ -48,8 +54,13 @@ impl Engine for Ours {
         Ok(())
     }
 
-    async fn enqueue(&self, _flow: Flow, _input: i64) -> Result<(), BoxError> {
-        Err("later".into())
+    async fn enqueue(&self, flow: Flow, input: i64) -> Result<(), BoxError> {
+        let start = match flow {
+            Flow::Adds => self.0.start(adds, input),
+            _ => self.0.start(begins, input),
+        };
+        start.queue(&queue(0)).await?;
+        Ok(())
     }
 
     async fn send(&self, to: &str, value: i64) -> Result<(), BoxError> {
