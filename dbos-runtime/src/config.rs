@@ -15,6 +15,7 @@ pub(crate) struct Config {
     pub(crate) schema: String,
     pub(crate) migrate: bool,
     pub(crate) listen_notify: bool,
+    pub(crate) peer_recovery: bool,
     pub(crate) pool_size: u32,
     pub(crate) lanes: usize,
     pub(crate) executor: Option<String>,
@@ -37,6 +38,7 @@ impl Config {
             schema: "dbos".to_owned(),
             migrate: true,
             listen_notify: true,
+            peer_recovery: true,
             pool_size: 20,
             lanes: 2,
             executor: None,
@@ -52,18 +54,7 @@ impl Config {
 
     pub(crate) fn check(&self) -> Result<()> {
         limits::application(&self.name)?;
-        schema(&self.schema)?;
-        if self.pool_size == 0 || self.pool_size > 1000 {
-            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
-        }
-        if self.lanes == 0 || self.lanes > 16 {
-            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
-        }
-        limits::duration("the patience", self.patience)?;
-        limits::duration("the polling interval", self.poll)?;
-        if self.poll < Duration::from_millis(10) {
-            return Err(Error::invalid("the polling interval must be at least 10 ms"));
-        }
+        self.check_connection()?;
         for (index, queue) in self.queues.iter().enumerate() {
             queue.check()?;
             if self.queues.iter().take(index).any(|other| other.name == queue.name) {
@@ -76,11 +67,33 @@ impl Config {
         Ok(())
     }
 
-    /// The executor's name: configured, else `DBOS__VMID`, else `local`.
-    pub(crate) fn executor(&self) -> Result<ExecutorId> {
-        ExecutorId::parse(
-            configured(self.executor.as_deref(), "DBOS__VMID").unwrap_or_else(|| "local".to_owned()),
-        )
+    /// What a client needs too.
+    pub(crate) fn check_connection(&self) -> Result<()> {
+        schema(&self.schema)?;
+        if self.pool_size == 0 || self.pool_size > 1000 {
+            return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
+        }
+        if self.lanes == 0 || self.lanes > 16 {
+            return Err(Error::invalid(format!("{} journal lanes are not between 1 and 16", self.lanes)));
+        }
+        limits::duration("the patience", self.patience)?;
+        limits::duration("the polling interval", self.poll)?;
+        if self.poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        Ok(())
+    }
+
+    /// The executor's name: configured, else `DBOS__VMID`.
+    pub(crate) fn executor(&self) -> Result<Option<ExecutorId>> {
+        configured(self.executor.as_deref(), "DBOS__VMID").map(ExecutorId::parse).transpose()
+    }
+
+    /// Whether this process makes itself known to its peers. A pooler through which no hints come lends out sessions,
+    /// and a lock would stay with the pooler.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn announces(&self) -> bool {
+        self.peer_recovery && self.listen_notify
     }
 
     /// The application's version: configured, else `DBOS__APPVERSION`, else the hash over the registered workflows.

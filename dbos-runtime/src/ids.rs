@@ -141,8 +141,10 @@ impl From<&WorkflowId> for WorkflowId {
 pub(crate) struct OwnerToken(Arc<str>);
 
 impl OwnerToken {
-    pub(crate) fn generate() -> Self {
-        Self(fresh().into())
+    /// A fresh token. It names the lock that says whether its process lives, where there is one.
+    pub(crate) fn generate(lock: Option<i64>) -> Self {
+        let fresh = fresh();
+        Self(lock.map_or_else(|| fresh.clone(), |lock| format!("{fresh}@{lock}")).into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -119,14 +119,17 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Ctx, Dbos, Durable, GetEvent, GetEventOptions, Queues, Recv,
-    RecvOptions, Retry, Send, SendMessage, SendOptions, Start, StartChild, Step, StepCtx, StepOptions,
-    Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
+    Message, Queues, Recv, RecvOptions, Retry, Send, SendMessage, SendMessages, SendOptions, Start,
+    StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
 pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::status::WorkflowStatus;
+#[doc(hidden)]
+pub use store::enlisted::Enlisted;
+pub use store::enlisted::SystemConnection;
 pub use time::Timestamp;
 
 /// Doors for tests, with the feature `failpoints`.

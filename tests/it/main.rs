@@ -14,6 +14,7 @@ mod crash;
 mod drops;
 mod faults;
 mod http_layer;
+mod peers;
 mod schema_parity;
 mod tidy;
 mod widget_store;

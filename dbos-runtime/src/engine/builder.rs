@@ -61,6 +61,18 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
+    /// Whether this process makes itself known to its peers and they to it (the default, on Postgres): when one dies, the
+    /// others notice within seconds and go on with its workflows. Executors that do not make themselves known, those of
+    /// other languages among them, are left alone.
+    ///
+    /// It takes a connection that holds an advisory lock as long as the process lives, so it is off wherever
+    /// [`listen_notify`](Self::listen_notify) is. Turned off, work is recovered by the next process of the same
+    /// [`executor_id`](Self::executor_id) alone. SQLite always works like that.
+    pub fn peer_recovery(mut self, recover: bool) -> Self {
+        self.config.peer_recovery = recover;
+        self
+    }
+
     /// Connections for reads and claims; 20 unless said. The journal has its own.
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.config.pool_size = connections;
@@ -73,8 +85,13 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// This process's name; `DBOS__VMID`, else `local`, unless said. Work that it leaves unfinished is recovered by the
-    /// next process of the name, so processes that run at the same time need different ones.
+    /// This process's name; `DBOS__VMID` unless said. A process without one takes the first of `executor-1`,
+    /// `executor-2`, … that no living process has, where there is [peer recovery](Self::peer_recovery), and is `local`
+    /// elsewhere.
+    ///
+    /// Work that it leaves unfinished is recovered when the next process of the name launches. With peer recovery two
+    /// may have one name at the same time, as in a rolling restart: each keeps its own work. Without it they take over
+    /// each other's.
     pub fn executor_id(mut self, id: impl Into<String>) -> Self {
         self.config.executor = Some(id.into());
         self

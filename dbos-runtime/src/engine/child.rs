@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::Ctx;
+use super::debounce::Next;
 use super::durable::Durable;
 use super::execution::Execution;
 use super::handle::WorkflowHandle;
-use super::insert::{Request, insert};
+use super::insert::{Request, submit};
 use super::options::{Options, start_verbs};
 use super::registry::Target;
 use super::{replay, step};
@@ -123,6 +124,43 @@ async fn start_child<T, C>(
     options: ChildOptions,
     mut request: Request,
 ) -> Result<WorkflowHandle<T, C>, Error> {
+    request.options = options.start;
+    request.options.check(&execution.shared)?;
+    request.user.clone_from(&execution.user);
+    request.roles.clone_from(&execution.roles);
+    request.deadline = execution.deadline;
+    let Some(debounced) = request.options.debounced() else {
+        return enqueue_or_run(execution, number, request).await;
+    };
+    // Which steps there are depends on what is found, so their numbers are taken one after the other. A replay finds the
+    // same and takes the same.
+    let mut number = number;
+    loop {
+        let new = request.clone().new_workflow(&execution.shared);
+        match debounced.bounce(&execution.shared, &new, Some((execution, number))).await? {
+            Next::Moved(id) => return Ok(handle_of(execution, id)),
+            Next::Enqueue => match enqueue_or_run(execution, execution.claim(1)?, request.clone()).await {
+                Err(error) if error.kind() == ErrorKind::QueueDeduplicated => {}
+                started => return started,
+            },
+            Next::Again => {}
+        }
+        number = execution.claim(1)?;
+    }
+}
+
+/// A handle to a workflow that is there.
+fn handle_of<T, C>(execution: &Execution, id: WorkflowId) -> WorkflowHandle<T, C> {
+    let shared = &execution.shared;
+    let local = shared.running.get(&id).map(|execution| Arc::clone(&execution.completion));
+    WorkflowHandle::new(shared, id, local, Some(String::new()))
+}
+
+async fn enqueue_or_run<T, C>(
+    execution: &Arc<Execution>,
+    number: i32,
+    mut request: Request,
+) -> Result<WorkflowHandle<T, C>, Error> {
     let shared = &execution.shared;
     let recorded = execution.recorded(number);
     if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, &request.name)? {
@@ -136,25 +174,20 @@ async fn start_child<T, C>(
                 "is recorded as a plain step, not as the start of a child",
             ));
         };
-        let child = WorkflowId::trusted(child.as_str());
-        let local = shared.running.get(&child).map(|execution| Arc::clone(&execution.completion));
-        return Ok(WorkflowHandle::new(shared, child, local, Some(String::new())));
+        return Ok(handle_of(execution, WorkflowId::trusted(child.as_str())));
     }
     execution.live()?;
-    request.options = options.start;
     let id = match &request.options.id {
         Some(id) => id.clone(),
         None => execution.fence.id.child(number)?,
     };
     request.options.id = Some(id.clone());
-    request.options.check(shared)?;
-    request.deadline = execution.deadline;
     let now = execution.now();
     let row = StepRow::marker(number, request.name.clone(), now, now).with_child(&id);
-    request.user.clone_from(&execution.user);
-    request.roles.clone_from(&execution.roles);
     request.parent = Some(Parent { fence: execution.fence.clone(), step: row.clone() });
-    match insert(shared, request).await {
+    let options = request.options.clone();
+    let new = request.new_workflow(shared);
+    match submit(shared, &new, &options).await {
         Ok(started) => {
             let handle: WorkflowHandle<T, C> = started.handle(shared, id);
             if !handle.created() {

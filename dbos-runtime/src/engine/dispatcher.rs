@@ -13,7 +13,7 @@ use super::admit::admit;
 use super::load::Slot;
 use super::shared::{INTERNAL_QUEUE, Shared};
 use crate::error::ErrorKind;
-use crate::ids::{OwnerToken, WorkflowId};
+use crate::ids::WorkflowId;
 use crate::model::queue::{Claim, Queue, QueueRow};
 use crate::store::bell::Rung;
 use crate::store::error::StoreError;
@@ -134,7 +134,7 @@ impl Dispatcher {
     /// Claims from each queue in turn until nothing is left or allowed: no queue waits for another to be empty.
     async fn claim_from(&mut self, queues: BTreeSet<String>) {
         let mut queues: Vec<Queue> = queues.iter().filter_map(|name| self.works_on(name)).collect();
-        while !queues.is_empty() && !self.shared.tasks.draining.is_cancelled() {
+        while !queues.is_empty() && self.may_claim() {
             let mut more = Vec::new();
             for queue in queues {
                 if self.claim(&queue).await {
@@ -143,6 +143,10 @@ impl Dispatcher {
             }
             queues = more;
         }
+    }
+
+    fn may_claim(&self) -> bool {
+        !self.shared.tasks.draining.is_cancelled() && self.shared.presence.is_held()
     }
 
     fn works_on(&self, name: &str) -> Option<Queue> {
@@ -167,7 +171,8 @@ impl Dispatcher {
             return false;
         }
         let loads = if queue.is_partitioned() { shared.loads.partitions_of(&queue.name) } else { Vec::new() };
-        let (token, claim) = (OwnerToken::generate(), Claim { queue, names: &self.names, most: room, loads });
+        let (token, claim) =
+            (shared.presence.token(), Claim { queue, names: &self.names, most: room, loads });
         let claimed = match shared.store.claim(&claim, &token).await {
             Ok(claimed) => claimed,
             Err(error) => {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::debounce::{Debounced, Next};
 use super::execution::{Completion, Execution, Facts};
 use super::handle::WorkflowHandle;
 use super::options::Options;
@@ -12,14 +13,16 @@ use super::registry::{Body, Target};
 use super::shared::Shared;
 use super::{guard, run, wait};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{OwnerToken, WorkflowId};
+use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
+use crate::store::enlisted::Enlisted;
 use crate::time::Timestamp;
 
 /// A workflow to be started, before its token is made.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) input: String,
@@ -55,23 +58,28 @@ impl Request {
         self.options.id.get_or_insert_with(WorkflowId::generate).clone()
     }
 
-    fn new_workflow(mut self, shared: &Shared) -> NewWorkflow {
+    pub(crate) fn new_workflow(mut self, shared: &Shared) -> NewWorkflow {
+        let debounced = self.options.debounced();
         let (timeout, deadline) = self.options.limits(shared.clock.now(), self.deadline);
-        NewWorkflow {
+        let mut new = NewWorkflow {
             id: self.id(),
             entry: self.options.entry(shared, &self.name),
             name: self.name,
             class_name: self.options.class_name,
             config_name: self.options.config_name,
             input: self.input,
-            token: OwnerToken::generate(),
+            token: shared.presence.token(),
             timeout,
             deadline,
             user: self.user,
             roles: self.roles,
             attributes: self.options.attributes,
             parent: self.parent,
+        };
+        if let Some(debounced) = debounced {
+            debounced.apply(&mut new, shared);
         }
+        new
     }
 }
 
@@ -108,13 +116,43 @@ impl Started {
 
 /// Inserts the workflow and, when it is new, runs it in a task of its own.
 pub(crate) async fn insert(shared: &Arc<Shared>, request: Request) -> Result<Started> {
+    request.options.check(shared)?;
+    let options = request.options.clone();
+    let new = request.new_workflow(shared);
+    if let Some(debounced) = options.debounced() {
+        return debounce(shared, &debounced, new, &options).await;
+    }
+    submit(shared, &new, &options).await
+}
+
+/// Moves the delayed workflow of an earlier call, or enqueues one that later calls can move.
+async fn debounce(
+    shared: &Arc<Shared>,
+    debounced: &Debounced,
+    mut new: NewWorkflow,
+    options: &Options,
+) -> Result<Started> {
+    loop {
+        match debounced.bounce(shared, &new, None).await? {
+            Next::Moved(id) => return Ok(Started::Held(id)),
+            Next::Again => tokio::time::sleep(BOUNCE_AGAIN).await,
+            Next::Enqueue => {
+                debounced.apply(&mut new, shared);
+                match submit(shared, &new, options).await {
+                    Err(error) if error.kind() == ErrorKind::QueueDeduplicated => {}
+                    started => return started,
+                }
+            }
+        }
+    }
+}
+
+/// Inserts the workflow, as often as it takes to get an answer.
+pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Options) -> Result<Started> {
     guard::outside_of_transactions()?;
     if shared.tasks.draining.is_cancelled() {
         return Err(wait::shutting_down());
     }
-    request.options.check(shared)?;
-    let options = request.options.clone();
-    let new = request.new_workflow(shared);
     // A parent waits for its child's row as long as it takes; a caller from outside would rather know soon.
     let patience = new.parent.is_none().then(|| Instant::now() + shared.config.patience);
     loop {
@@ -123,24 +161,62 @@ pub(crate) async fn insert(shared: &Arc<Shared>, request: Request) -> Result<Sta
             let receipt = shared.journal.submit(write, patience).await.ok_or_else(wait::shutting_down)?;
             receipt.await.ok()
         } else {
-            let undecided = Undecided::prepare(shared, &new)?;
+            let undecided = Undecided::prepare(shared, new)?;
             let receipt = shared.journal.submit(write, patience).await;
             match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
                 Decided::Created(completion) => return Ok(Started::Created(Some(completion))),
                 Decided::Other(receipt) => receipt,
             }
         };
-        return match receipt {
-            Some(Receipt::Done) => Ok(Started::Created(None)),
-            Some(Receipt::Exists(row)) => attach(shared, &new, &options, row),
-            Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
-                Ok(Started::Held(WorkflowId::trusted(holder)))
-            }
-            Some(Receipt::Duplicate(holder)) => Err(duplicate(&new, &holder)),
-            // Whoever held the deduplication id has gone since: the id is free now.
-            Some(Receipt::Nothing) => continue,
-            receipt => Err(refused(receipt)),
-        };
+        // Of a duplicate whose holder has gone since: the id is free now.
+        if receipt != Some(Receipt::Nothing) {
+            return started(shared, new, options, receipt);
+        }
+    }
+}
+
+/// Between two looks at a workflow that was just released from its delay.
+const BOUNCE_AGAIN: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// Inserts the workflow in a transaction of the caller's. It must be for a queue: nobody else sees the row before the
+/// caller commits.
+pub(crate) async fn insert_within(
+    shared: &Arc<Shared>,
+    request: Request,
+    connection: Enlisted<'_>,
+) -> Result<Started> {
+    request.options.check(shared)?;
+    let options = &request.options;
+    if options.queue.is_none() || options.attach_to_duplicate || options.debounce.is_some() {
+        return Err(Error::invalid(
+            "a start within a transaction needs a queue, cannot attach to a duplicate, and cannot be debounced",
+        ));
+    }
+    let options = request.options.clone();
+    let new = request.new_workflow(shared);
+    let write = Write::Start(Box::new(new.clone()));
+    let receipt = shared.store.apply_on(connection, &write).await?.ok_or_else(wait::other_database)?;
+    match receipt {
+        // The transaction still sees whoever held the deduplication id.
+        Receipt::Nothing => Err(duplicate(&new, "")),
+        receipt => started(shared, &new, &options, Some(receipt)),
+    }
+}
+
+fn started(
+    shared: &Shared,
+    new: &NewWorkflow,
+    options: &Options,
+    receipt: Option<Receipt>,
+) -> Result<Started> {
+    match receipt {
+        Some(Receipt::Done) => Ok(Started::Created(None)),
+        Some(Receipt::Exists(row)) => attach(shared, new, options, row),
+        Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
+            Ok(Started::Held(WorkflowId::trusted(holder)))
+        }
+        Some(Receipt::Duplicate(holder)) => Err(duplicate(new, &holder)),
+        receipt => Err(refused(receipt)),
     }
 }
 

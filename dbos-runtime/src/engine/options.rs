@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::debounce::Debounced;
 use super::queues;
 use super::shared::Shared;
 use crate::error::{Error, Result};
@@ -27,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) attributes: Option<String>,
     pub(crate) attach_to_duplicate: bool,
     pub(crate) refuse_existing: bool,
+    pub(crate) debounce: Option<Debounced>,
+    pub(crate) debounce_timeout: Option<Duration>,
     error: Option<Error>,
 }
 
@@ -52,7 +55,18 @@ impl Options {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
+        if let Some(debounce) = self.debounced() {
+            debounce.check(self)?;
+        } else if self.debounce_timeout.is_some() {
+            return Err(Error::invalid("a debounce timeout needs a debounce key"));
+        }
         let Some(queue) = &self.queue else {
+            if self.debounce.is_some() {
+                return Ok(());
+            }
+            if shared.is_client() {
+                return Err(Error::invalid("a client runs no workflows: say on which queue this one waits"));
+            }
             let needs_queue = [
                 ("a priority", self.priority.is_some()),
                 ("a partition key", self.partition_key.is_some()),
@@ -75,9 +89,18 @@ impl Options {
         queues::check_target(shared, queue, self.partition_key.as_deref())
     }
 
+    /// What was said about debouncing.
+    pub(crate) fn debounced(&self) -> Option<Debounced> {
+        self.debounce.clone().map(|debounce| Debounced { at_most: self.debounce_timeout, ..debounce })
+    }
+
     /// How the workflow comes to run.
     pub(crate) fn entry(&self, shared: &Shared, name: &str) -> Entry {
-        let Some(queue) = &self.queue else { return Entry::Direct };
+        let queue = match (&self.queue, &self.debounce) {
+            (Some(queue), _) => queue.as_str(),
+            (None, Some(_)) => Debounced::QUEUE,
+            (None, None) => return Entry::Direct,
+        };
         let now = shared.clock.now();
         let own = &shared.identity.application;
         let application = self.application.clone().or_else(|| own.clone());
@@ -85,7 +108,7 @@ impl Options {
         let ours = application == *own && shared.registry.has(name);
         let version = self.version.clone().or_else(|| shared.identity.version.clone().filter(|_| ours));
         Entry::Queued(Box::new(Queued {
-            queue: queue.clone(),
+            queue: queue.to_owned(),
             deduplication_id: self.deduplication_id.clone(),
             priority: self.priority.unwrap_or_default(),
             partition_key: self.partition_key.clone(),
@@ -105,11 +128,14 @@ impl Options {
         inherited: Option<Timestamp>,
     ) -> (Option<i64>, Option<Timestamp>) {
         match self.timeout {
+            // It would be out of time while it is still delayed.
+            Timeout::Inherited if self.debounce.is_some() => (None, None),
             Timeout::Inherited => (None, inherited),
             Timeout::None => (None, None),
             Timeout::After(timeout) => {
                 let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).max(1);
-                (Some(millis), self.queue.is_none().then(|| now.after(timeout)))
+                let waits = self.queue.is_some() || self.debounce.is_some();
+                (Some(millis), (!waits).then(|| now.after(timeout)))
             }
         }
     }
@@ -202,6 +228,28 @@ macro_rules! start_verbs {
             self.change(|options| {
                 crate::limits::duration("a delay", delay)?;
                 options.delay = Some(delay);
+                Ok(())
+            })
+        }
+
+        /// Runs once it has been quiet for `period`: until then, each further start of this workflow with the same key
+        /// moves the delay and replaces the input, and gives a handle to the one workflow that will run.
+        ///
+        /// It does not go together with a deduplication id, a delay, a priority, a partition key or a pinned fate of
+        /// duplicates. Without a [`queue`](Self::queue) it waits on one of the runtime's own.
+        pub fn debounce(self, key: &str, period: std::time::Duration) -> Self {
+            self.change(|options| {
+                options.debounce =
+                    Some($crate::engine::debounce::Debounced { key: key.to_owned(), period, at_most: None });
+                Ok(())
+            })
+        }
+
+        /// However often it is moved, a debounced workflow is not delayed longer than this after its first start.
+        pub fn debounce_timeout(self, at_most: std::time::Duration) -> Self {
+            self.change(|options| {
+                crate::limits::duration("a debounce timeout", at_most)?;
+                options.debounce_timeout = Some(at_most);
                 Ok(())
             })
         }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::runtime::Dbos;
 use super::shared::Shared;
 use super::wait;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,13 +24,6 @@ use crate::model::queue::{OnConflict, Queue, QueueRow, name};
 #[derive(Clone)]
 pub struct Queues {
     shared: Arc<Shared>,
-}
-
-impl Dbos {
-    /// The queues on the database.
-    pub fn queues(&self) -> Queues {
-        Queues::new(self.shared())
-    }
 }
 
 impl Queues {
@@ -92,6 +84,7 @@ impl Queues {
             let Some(from) = wait::briefly(shared, || shared.store.queue(name)).await? else {
                 return Err(no_queue(name));
             };
+            check_owner(shared, &from)?;
             let queue = change(from.queue());
             if queue.name != name {
                 return Err(Error::invalid(format!("queue {name:?} cannot be given another name")));
@@ -112,6 +105,9 @@ impl Queues {
     /// [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn delete(&self, name: &str) -> Result<bool> {
         let shared = &self.shared;
+        if let Some(row) = wait::briefly(shared, || shared.store.queue(name)).await? {
+            check_owner(shared, &row)?;
+        }
         let deleted = wait::briefly(shared, || shared.store.delete_queue(name)).await?;
         shared.wakeups.bell().ring_all();
         Ok(deleted)
@@ -140,14 +136,20 @@ pub(crate) async fn register(shared: &Arc<Shared>, queue: &Queue, on_conflict: O
         OnConflict::UpdateIfLatestVersion => wait::briefly(shared, || shared.store.runs_latest()).await?,
     };
     let (id, row) = (ids::random().to_string(), QueueRow::of(queue, shared.identity.application.clone()));
-    let owner = wait::briefly(shared, || shared.store.register_queue(&id, &row, update)).await?;
-    if let (Some(owner), Some(own)) = (&owner, &shared.identity.application)
-        && owner != own
-    {
-        return Err(Error::invalid(format!("queue {:?} belongs to application {owner:?}", queue.name)));
-    }
+    let application = wait::briefly(shared, || shared.store.register_queue(&id, &row, update)).await?;
+    check_owner(shared, &QueueRow { application, ..row })?;
     shared.wakeups.bell().ring_all();
     Ok(())
+}
+
+/// Another application's queue is not this one's to change. A client without an application speaks for all.
+fn check_owner(shared: &Shared, row: &QueueRow) -> Result<()> {
+    match (&row.application, &shared.identity.application) {
+        (Some(owner), Some(own)) if owner != own => {
+            Err(Error::invalid(format!("queue {:?} belongs to application {owner:?}", row.name)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A queue to which work may be sent, as far as this process knows it.

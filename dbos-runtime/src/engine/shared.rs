@@ -1,7 +1,9 @@
 //! What every file of the engine needs. At the bottom of the room: it knows none of them but the execution.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -9,17 +11,22 @@ use tokio_util::task::TaskTracker;
 use super::execution::Execution;
 use super::load::{Known, Loads, Order};
 use super::registry::Registry;
+use super::watch;
 use crate::config::Config;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::model::workflow::Identity;
 use crate::store::Store;
 use crate::store::journal::Journal;
+use crate::store::presence::Presence;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
 /// The queue on which recovered work waits to be claimed; every SDK has it.
 pub(crate) const INTERNAL_QUEUE: &str = "_dbos_internal_queue";
+
+/// After the drain, how long interrupted workflows have to notice before they are dropped.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// One launched runtime.
 pub(crate) struct Shared {
@@ -27,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) serial: u64,
     pub(crate) config: Config,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
     pub(crate) journal: Journal,
@@ -39,6 +47,78 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
     pub(crate) handle: tokio::runtime::Handle,
+}
+
+impl Shared {
+    /// Opens the database and starts what carries writes and hints. Nothing runs yet.
+    pub(crate) async fn open(
+        config: Config,
+        identity: Identity,
+        registry: Registry,
+        presence: Presence,
+    ) -> Result<Arc<Self>> {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let identity = Arc::new(identity);
+        let store = Store::open(&config, Arc::clone(&identity)).await?;
+        let (wakeups, tasks) = (Wakeups::default(), Tasks::default());
+        let journal = store.journal(&config, &wakeups, &tasks.daemons, &tasks.stopped);
+        store.carry_hints(&wakeups, &tasks.daemons, &tasks.stopped);
+        Ok(Arc::new(Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            config,
+            identity,
+            presence: Arc::new(presence),
+            registry,
+            store,
+            journal,
+            wakeups,
+            clock: Clock::new(),
+            running: Running::default(),
+            queues: Known::default(),
+            loads: Loads::default(),
+            order: Order::default(),
+            tasks,
+            handle: tokio::runtime::Handle::current(),
+        }))
+    }
+
+    /// What a client needs: the same without workflows. It looks only for what it waits for.
+    pub(crate) async fn for_client(config: Config, identity: Identity) -> Result<Arc<Self>> {
+        let presence = Presence::new(ExecutorId::trusted(""), None);
+        let shared = Self::open(config, identity, Registry::default(), presence).await?;
+        match shared.store.now().await {
+            Ok(now) => shared.clock.anchor(now),
+            Err(error) => {
+                shared.shut_down(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        }
+        shared.tasks.daemons.spawn(watch::watch(Arc::clone(&shared)));
+        Ok(shared)
+    }
+
+    /// Stops taking work, waits for what runs, stops the rest, and closes the database.
+    pub(crate) async fn shut_down(&self, drain: Duration) {
+        let tasks = &self.tasks;
+        tasks.draining.cancel();
+        tasks.workflows.close();
+        if tokio::time::timeout(drain, tasks.workflows.wait()).await.is_err() {
+            tasks.interrupted.cancel();
+            // What does not notice in time is dropped at its next await.
+            let _ = tokio::time::timeout(GRACE, tasks.workflows.wait()).await;
+        }
+        tasks.stopped.cancel();
+        tasks.workflows.wait().await;
+        self.wakeups.close();
+        tasks.daemons.close();
+        tasks.daemons.wait().await;
+        self.store.close().await;
+    }
+
+    /// Whether this is a client, which runs nothing.
+    pub(crate) fn is_client(&self) -> bool {
+        self.identity.version.is_none()
+    }
 }
 
 /// The tasks of a runtime and the signals that end them, in the order of a shutdown.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::context::Ctx;
 use super::durable::Durable;
 use super::execution::Execution;
+use super::send::{Message, encode};
 use super::{replay, sleep};
 use crate::error::{DurableError, Error, ErrorKind};
 use crate::ids::{self, WorkflowId};
@@ -20,6 +21,7 @@ use crate::payload;
 
 const RECV: &str = "DBOS.recv";
 const SEND: &str = "DBOS.send";
+const SEND_ALL: &str = "DBOS.send_bulk";
 
 /// A receive that has been called and not yet awaited.
 pub type Recv<T, E> = Durable<'static, RecvOptions, Option<T>, E>;
@@ -115,8 +117,24 @@ impl<S, E: DurableError> Ctx<S, E> {
         let to = to.clone();
         Durable::build(&self.execution, 1, move |execution, number, options: SendOptions| async move {
             let message = new_message(&to, options.topic.as_deref(), options.key.as_deref(), value)?;
-            Ok(send(&execution, number, message).await?)
+            Ok(send(&execution, number, SEND, vec![message]).await?)
         })
+    }
+
+    /// Sends several messages as one step, exactly once: all of them or none. None at all is a step too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] when two of them have one key and one destination;
+    /// [`ErrorKind::NonExistentWorkflow`] when a destination does not exist, recorded like that of a send.
+    pub fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Durable<'static, (), (), E> {
+        let messages: Vec<Message> = messages.into_iter().collect();
+        match encode(&messages) {
+            Err(error) => Durable::refused(&self.execution, error),
+            Ok(messages) => Durable::build(&self.execution, 1, move |execution, number, ()| async move {
+                Ok(send(&execution, number, SEND_ALL, messages).await?)
+            }),
+        }
     }
 }
 
@@ -145,19 +163,25 @@ fn topic_text(topic: Option<&str>) -> Result<String, Error> {
     Ok(topic.to_owned())
 }
 
-async fn send(execution: &Arc<Execution>, number: i32, message: NewMessage) -> Result<(), Error> {
+async fn send(
+    execution: &Arc<Execution>,
+    number: i32,
+    name: &str,
+    messages: Vec<NewMessage>,
+) -> Result<(), Error> {
     let recorded = execution.recorded(number);
-    if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, SEND)? {
+    if let Some(row) = replay::look(recorded.as_ref(), &execution.fence.id, number, name)? {
         return row.error.as_deref().map_or(Ok(()), |error| Err(payload::decode_error(error)));
     }
     execution.live()?;
     let now = execution.now();
-    let destination = message.destination.clone();
-    let row = StepRow::marker(number, SEND, now, now);
-    let sent = execution.record_effect(row.clone(), Vec::new(), vec![message]).await;
+    let destinations: Vec<&str> = messages.iter().map(|message| message.destination.as_str()).collect();
+    let destinations = destinations.join(", ");
+    let row = StepRow::marker(number, name, now, now);
+    let sent = execution.record_effect(row.clone(), Vec::new(), messages).await;
     match sent {
         Err(error) if error.kind() == ErrorKind::NonExistentWorkflow => {
-            let error = Error::no_workflow(&destination);
+            let error = Error::no_workflow(&destinations);
             execution.record(vec![row.with_error(payload::encode_error(&error))]).await?;
             Err(error)
         }

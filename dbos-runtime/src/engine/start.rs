@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::handle::WorkflowHandle;
-use super::insert::{Request, insert};
+use super::insert::{Request, insert, insert_within};
 use super::options::{Options, start_verbs};
 use super::registry::Target;
 use super::shared::Shared;
@@ -18,6 +18,7 @@ use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
 use crate::payload;
+use crate::store::enlisted::SystemConnection;
 
 /// A start that can be configured before it is awaited.
 ///
@@ -37,12 +38,16 @@ pub struct Start<T, E> {
 
 impl<T, E> Start<T, E> {
     pub(crate) fn new<W: Target>(shared: &Arc<Shared>, target: &W, input: &W::Input) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            request: Request::of(target, input),
-            same_input: false,
-            types: PhantomData,
-        }
+        Self::of(shared, Request::of(target, input))
+    }
+
+    pub(crate) fn named(shared: &Arc<Shared>, name: &str, input: Result<String>) -> Self {
+        let request = limits::name("workflow name", name).and_then(|()| Ok(Request::named(name, input?)));
+        Self::of(shared, request)
+    }
+
+    fn of(shared: &Arc<Shared>, request: Result<Request>) -> Self {
+        Self { shared: Arc::clone(shared), request, same_input: false, types: PhantomData }
     }
 
     start_verbs!();
@@ -63,6 +68,34 @@ impl<T, E> Start<T, E> {
             request.roles = if roles.is_empty() { None } else { Some(payload::encode(&roles)?) };
             Ok(())
         })
+    }
+
+    /// Enqueues the workflow inside a transaction of the caller's on the system database: it exists when the caller
+    /// commits, and never did when the caller rolls back. It needs a [`queue`](Self::queue).
+    ///
+    /// ```
+    /// # use dbos_runtime::{Client, Error, WorkflowRef};
+    /// # const PAY: WorkflowRef<u64, u64> = WorkflowRef::named("pay");
+    /// # async fn example(client: Client, pool: sqlx::PgPool) -> Result<(), Error> {
+    /// let mut transaction = pool.begin().await?;
+    /// // … the application's own writes …
+    /// client.start(PAY, 995).queue("payments").id("order-7").within(&mut *transaction).await?;
+    /// transaction.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As of a start; the transaction can go on after a refusal. [`ErrorKind::InvalidArgument`] for a connection to
+    /// another kind of database.
+    pub async fn within<C: SystemConnection + ?Sized>(
+        self,
+        connection: &mut C,
+    ) -> Result<WorkflowHandle<T, E>> {
+        let mut request = self.request?;
+        let id = request.id();
+        let started = insert_within(&self.shared, request, connection.enlist()).await?;
+        Ok(started.handle(&self.shared, id))
     }
 
     /// Refuses, with [`ErrorKind::InputMismatch`], to attach to a workflow that runs with another input.

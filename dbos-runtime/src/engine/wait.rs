@@ -16,6 +16,11 @@ use crate::time::Timestamp;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
+/// The caller's connection is to another kind of database than the system database.
+pub(crate) fn other_database() -> Error {
+    Error::invalid("the connection is not to the system database")
+}
+
 /// Asks the database until it answers, as far as another try can help. For callers that may wait as long as it takes:
 /// workflows, and the runtime's own loops.
 pub(crate) async fn patiently<T, F>(shared: &Shared, question: impl Fn() -> F) -> Result<T>

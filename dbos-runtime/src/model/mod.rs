@@ -1,5 +1,6 @@
 //! Plain rows and requests: no IO, no async.
 
+pub(crate) mod debounce;
 pub(crate) mod mailbox;
 pub(crate) mod queue;
 pub(crate) mod status;

@@ -13,7 +13,7 @@ use super::{undecodable, unencodable};
 use crate::error::Result;
 
 /// An input as stored text.
-pub(crate) fn encode_input<T: Serialize>(input: &T) -> Result<String> {
+pub(crate) fn encode_input<T: Serialize + ?Sized>(input: &T) -> Result<String> {
     let value = serde_json::to_string(input).map_err(|error| unencodable(&error))?;
     let arguments = match shape_of(input) {
         Shape::None => "[]".to_owned(),
@@ -21,6 +21,17 @@ pub(crate) fn encode_input<T: Serialize>(input: &T) -> Result<String> {
         Shape::One => format!("[{value}]"),
     };
     Ok(format!(r#"{{"positionalArgs":{arguments},"namedArgs":{{}}}}"#))
+}
+
+/// An input with arguments by name beside it.
+pub(crate) fn encode_arguments<T: Serialize + ?Sized>(
+    input: &T,
+    named: &Map<String, Value>,
+) -> Result<String> {
+    let positional = encode_input(input)?;
+    let named = serde_json::to_string(named).map_err(|error| unencodable(&error))?;
+    let positional = positional.strip_suffix("{}}").unwrap_or(&positional);
+    Ok(format!("{positional}{named}}}"))
 }
 
 /// A stored input as a value: positional arguments first, named ones as the fields of a struct.
@@ -45,7 +56,7 @@ enum Shape {
     Many,
 }
 
-fn shape_of<T: Serialize>(value: &T) -> Shape {
+fn shape_of<T: Serialize + ?Sized>(value: &T) -> Shape {
     match value.serialize(Probe) {
         Err(error) if error.to_string() == TUPLE => Shape::Many,
         Err(error) if error.to_string() == UNIT => Shape::None,

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use args::{decode_input, encode_input};
+pub(crate) use args::{decode_input, encode_arguments, encode_input};
 pub(crate) use failure::{decode_error, encode_error, panicked};
 
 /// The `serialization` tag of everything we write.

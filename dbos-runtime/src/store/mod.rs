@@ -16,9 +16,11 @@ macro_rules! ask {
 }
 
 pub(crate) mod bell;
+pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
 pub(crate) mod migrate;
+pub(crate) mod presence;
 mod queues;
 mod receipts;
 mod rows;
@@ -178,6 +180,11 @@ impl Store {
     /// All events of a workflow, by key.
     pub(crate) async fn events(&self, id: &str) -> Answer<Vec<(String, Stored)>> {
         ask!(self, backend => backend.events(id).await)
+    }
+
+    /// The workflows forked from this one, and from those, by id.
+    pub(crate) async fn forks(&self, id: &str) -> Answer<Vec<String>> {
+        ask!(self, backend => backend.forks(id).await)
     }
 
     /// Which of the awaited messages and events are there.

@@ -3,6 +3,7 @@
 use super::{Answer, Store};
 use crate::failpoint::{self, Boundary, Side};
 use crate::ids::OwnerToken;
+use crate::model::debounce::{Bounce, Bounced};
 use crate::model::queue::{Claim, QueueRow, Tick};
 use crate::model::workflow::Claimed;
 
@@ -24,6 +25,14 @@ impl Store {
             failpoint::pass(Boundary::Claim, Side::After);
         }
         Ok(claimed)
+    }
+
+    /// Moves the delayed workflow that holds a debounce key, or says who holds it.
+    pub(crate) async fn bounce(&self, bounce: &Bounce) -> Answer<Option<Bounced>> {
+        failpoint::pass(Boundary::Bounce, Side::Before);
+        let bounced = ask!(self, backend => backend.bounce(bounce).await)?;
+        failpoint::pass(Boundary::Bounce, Side::After);
+        Ok(bounced)
     }
 
     /// Registers a queue, or changes the one of the name if `update` says so; the application that has it.

@@ -3,6 +3,7 @@
 mod cancel;
 mod children;
 mod events;
+mod gauge;
 mod guard_transactions;
 mod handles;
 mod launch;
@@ -10,6 +11,8 @@ mod ledger;
 mod messages;
 mod ownership;
 mod payloads;
+mod queue_limits;
+mod queues;
 mod recovery;
 mod replay;
 mod retries;

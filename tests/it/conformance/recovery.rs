@@ -37,6 +37,7 @@ fn other(fresh: &Fresh, application: &str, executor: &str, version: &str) -> Bui
         .polling_interval(Duration::from_millis(50))
         .executor_id(executor)
         .application_version(version)
+        .peer_recovery(false)
 }
 
 /// How far a recovered row has come: status, attempts, queue, executor.

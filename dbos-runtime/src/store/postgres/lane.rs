@@ -100,7 +100,7 @@ impl Lane for PostgresLane {
 }
 
 /// What a batch's statement says: enough to know at once that all went well, which is nearly always.
-struct Answer {
+pub(super) struct Answer {
     steps: i64,
     created: i64,
     finished: Vec<String>,
@@ -111,7 +111,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let ids: Vec<String> = row.try_get("received_ids")?;
         let numbers: Vec<i32> = row.try_get("received_numbers")?;
         let values: Vec<Option<String>> = row.try_get("received_values")?;
@@ -131,7 +131,7 @@ impl Answer {
     }
 
     /// The write's receipt; `None` where only a second look can tell.
-    fn receipt(&mut self, write: &Write, columns: &Columns<'_>) -> Option<Receipt> {
+    pub(super) fn receipt(&mut self, write: &Write, columns: &Columns<'_>) -> Option<Receipt> {
         match write {
             Write::Record(record) => {
                 for message in &record.messages {

@@ -24,6 +24,15 @@ const PUBLISHED: &str = "\
 SELECT w.ord FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w(id, key, ord)
 JOIN {s}.workflow_events e ON e.workflow_uuid = w.id AND e.key = w.key";
 
+/// Breadth first, and each once: a fork may be reached on one way only.
+const FORKS: &str = "\
+WITH RECURSIVE forks(id) AS (
+    SELECT workflow_uuid FROM {s}.workflow_status WHERE forked_from = $1
+    UNION
+    SELECT w.workflow_uuid FROM {s}.workflow_status w JOIN forks ON w.forked_from = forks.id
+)
+SELECT id FROM forks ORDER BY id";
+
 impl Postgres {
     pub(crate) async fn event(&self, id: &str, key: &str) -> Result<Option<Stored>> {
         let query = sqlx::query(self.statements.get(EVENT)).bind(id).bind(key);
@@ -44,6 +53,12 @@ impl Postgres {
             rows.into_iter().map(pair).collect()
         })
         .await
+    }
+
+    /// The workflows forked from this one, and from those.
+    pub(crate) async fn forks(&self, id: &str) -> Result<Vec<String>> {
+        let query = sqlx::query_scalar(self.statements.get(FORKS)).bind(id);
+        self.ask(async |c| query.fetch_all(c).await).await
     }
 
     /// Which of the awaited messages and events are there.

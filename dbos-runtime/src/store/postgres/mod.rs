@@ -3,11 +3,14 @@
 mod claims;
 mod classify;
 mod columns;
+mod debounce;
+mod enlisted;
 mod lane;
 mod lone;
 mod mailbox;
 mod migrate;
 mod parts;
+pub(crate) mod presence;
 mod queues;
 mod rows;
 mod statements;
@@ -74,13 +77,17 @@ fn pool(size: u32, options: PgConnectOptions, lost: &LastLoss) -> PgPool {
         .connect_lazy_with(options)
 }
 
+/// How every connection is made.
+fn options(config: &Config) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(&config.database_url)
+        .map_err(|error| Error::invalid(format!("the database URL cannot be used: {error}")))?;
+    Ok(options.application_name("dbos_transact").log_statements(tracing::log::LevelFilter::Off))
+}
+
 impl Postgres {
     /// Creates the database if it is missing, brings its schema up to date, and opens the pool.
     pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
-        let options = PgConnectOptions::from_str(&config.database_url)
-            .map_err(|error| Error::invalid(format!("the database URL cannot be used: {error}")))?
-            .application_name("dbos_transact")
-            .log_statements(tracing::log::LevelFilter::Off);
+        let options = options(config)?;
         let opening = async {
             if config.migrate {
                 migrate::create_database_if_missing(&options).await.map_err(|error| cannot_open(&error))?;

@@ -28,12 +28,19 @@ LEFT JOIN {s}.workflow_status w ON w.workflow_uuid = r.id
 WHERE w.owner_xid IS DISTINCT FROM r.token
 UNION ALL SELECT NULL, NULL, (EXTRACT(epoch FROM now()) * 1000)::int8";
 
+/// What a process that lives has under the same name is its own.
 const RECOVER: &str = "\
 UPDATE {s}.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(queue_name, $4)
 WHERE status = 'PENDING' AND executor_id = $1 AND application_version = $2
-    AND (application_name = $3 OR application_name IS NULL)";
+    AND (application_name = $3 OR application_name IS NULL)
+    AND NOT EXISTS (
+        SELECT FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND ((classid::int8 << 32) | objid::int8)::text = split_part(owner_xid, '@', 2)
+    )";
 
 const PARK: &str = "\
 UPDATE {s}.workflow_status

@@ -25,6 +25,15 @@ const PUBLISHED: &str = "\
 WITH w(place, id, key) AS (VALUES {rows})
 SELECT w.place FROM w JOIN workflow_events e ON e.workflow_uuid = w.id AND e.key = w.key";
 
+/// Breadth first, and each once: a fork may be reached on one way only.
+const FORKS: &str = "\
+WITH RECURSIVE forks(id) AS (
+    SELECT workflow_uuid FROM workflow_status WHERE forked_from = ?1
+    UNION
+    SELECT w.workflow_uuid FROM workflow_status w JOIN forks ON w.forked_from = forks.id
+)
+SELECT id FROM forks ORDER BY id";
+
 impl Sqlite {
     pub(crate) async fn event(&self, id: &str, key: &str) -> Result<Option<Stored>> {
         let query = sqlx::query(EVENT).bind(id).bind(key);
@@ -45,6 +54,12 @@ impl Sqlite {
             rows.into_iter().map(pair).collect()
         })
         .await
+    }
+
+    /// The workflows forked from this one, and from those.
+    pub(crate) async fn forks(&self, id: &str) -> Result<Vec<String>> {
+        let query = sqlx::query_scalar(FORKS).bind(id);
+        self.ask(async |c| query.fetch_all(c).await).await
     }
 
     /// Which of the awaited messages and events are there.

@@ -3,9 +3,12 @@
 mod batch;
 mod claims;
 mod classify;
+mod debounce;
+mod enlisted;
 mod lane;
 mod mailbox;
 mod migrate;
+mod presence;
 mod queues;
 mod rows;
 mod steps;

@@ -1,0 +1,224 @@
+//! What can be done from outside of workflows: the verbs that a runtime and a client share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::handle::{self, WorkflowHandle};
+use super::shared::Shared;
+use super::{events, guard, wait};
+use crate::error::{DurableError, ErrorKind, Result};
+use crate::ids::WorkflowId;
+use crate::limits;
+use crate::payload;
+
+/// The verbs, for a type that has `fn shared(&self) -> &Arc<Shared>`.
+macro_rules! outside_verbs {
+    () => {
+        /// Starts a workflow, or finds the one that has the id.
+        ///
+        /// ```
+        /// # use dbos_runtime::{Ctx, Dbos, Error, workflow};
+        /// # #[workflow] async fn pay(_ctx: Ctx, cents: u64) -> Result<u64, Error> { Ok(cents) }
+        /// # async fn example(dbos: Dbos) -> Result<(), Error> {
+        /// let handle = dbos.start(pay, 995).id("order-7").await?;
+        /// let cents = handle.result().await?;
+        ///
+        /// // On a queue, for whichever process claims it.
+        /// dbos.start(pay, 995).queue("payments").priority(2).await?;
+        /// # Ok(()) }
+        /// ```
+        #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
+        pub fn start<W: $crate::Target>(
+            &self,
+            workflow: W,
+            input: W::Input,
+        ) -> $crate::Start<W::Output, W::Error> {
+            $crate::engine::start::Start::new(self.shared(), &workflow, &input)
+        }
+
+        /// Puts a workflow on a queue by its name alone, as programs in other languages do. Its input is encoded like
+        /// that of a typed one: a tuple is as many arguments; its result is JSON.
+        ///
+        /// ```
+        /// # async fn example(client: dbos_runtime::Client) -> Result<(), dbos_runtime::Error> {
+        /// let handle = client.enqueue("reports", "build_report", &("2026-11", true)).await?;
+        /// let report: serde_json::Value = handle.result().await?;
+        /// # Ok(()) }
+        /// ```
+        pub fn enqueue<I: serde::Serialize + ?Sized>(
+            &self,
+            queue: &str,
+            workflow: &str,
+            input: &I,
+        ) -> $crate::Start<serde_json::Value, $crate::Error> {
+            let input = $crate::payload::encode_input(input);
+            $crate::engine::start::Start::named(self.shared(), workflow, input).queue(queue)
+        }
+
+        /// The same with arguments by name, for workflows of languages that have them. Ours takes them as the fields of
+        /// a struct.
+        pub fn enqueue_with_arguments<I: serde::Serialize + ?Sized>(
+            &self,
+            queue: &str,
+            workflow: &str,
+            input: &I,
+            named: &serde_json::Map<String, serde_json::Value>,
+        ) -> $crate::Start<serde_json::Value, $crate::Error> {
+            let input = $crate::payload::encode_arguments(input, named);
+            $crate::engine::start::Start::named(self.shared(), workflow, input).queue(queue)
+        }
+
+        /// A handle to a workflow that exists.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow), or
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn retrieve<T: serde::de::DeserializeOwned, E: $crate::DurableError>(
+            &self,
+            id: impl TryInto<$crate::WorkflowId, Error: Into<$crate::Error>>,
+        ) -> $crate::Result<$crate::WorkflowHandle<T, E>> {
+            $crate::engine::outside::retrieve(self.shared(), id.try_into().map_err(Into::into)?).await
+        }
+
+        /// The facts of a workflow.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow), or
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn info(
+            &self,
+            id: impl TryInto<$crate::WorkflowId, Error: Into<$crate::Error>>,
+        ) -> $crate::Result<$crate::WorkflowInfo> {
+            $crate::engine::handle::info(self.shared(), &id.try_into().map_err(Into::into)?).await
+        }
+
+        /// Sends a message to a workflow. With an [idempotency key](crate::SendMessage::idempotency_key) it arrives once,
+        /// however often it is sent; without one, a send that failed may have arrived.
+        pub fn send<T: serde::Serialize + ?Sized>(
+            &self,
+            to: &$crate::WorkflowId,
+            message: &T,
+        ) -> $crate::SendMessage {
+            $crate::engine::send::SendMessage::new(self.shared(), $crate::Message::new(to, message))
+        }
+
+        /// Sends several messages, all of them or none.
+        pub fn send_all(&self, messages: impl IntoIterator<Item = $crate::Message>) -> $crate::SendMessages {
+            $crate::engine::send::SendMessages::new(self.shared(), messages.into_iter().collect())
+        }
+
+        /// Reads a workflow's event, waiting for it at most that long; `None` when it has not been published by then.
+        ///
+        /// A workflow that does not exist, or has ended, is waited for too. Zero looks once.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer,
+        /// [`ErrorKind::Serialization`](crate::ErrorKind::Serialization) for another type.
+        ///
+        /// # Cancel safety
+        ///
+        /// Safe. Nothing is held while it waits.
+        pub async fn get_event<T: serde::de::DeserializeOwned>(
+            &self,
+            from: &$crate::WorkflowId,
+            key: &str,
+            timeout: std::time::Duration,
+        ) -> $crate::Result<Option<T>> {
+            $crate::engine::outside::get_event(self.shared(), from, key, timeout).await
+        }
+
+        /// All events that a workflow has published.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn get_all_events(
+            &self,
+            from: &$crate::WorkflowId,
+        ) -> $crate::Result<std::collections::BTreeMap<String, serde_json::Value>> {
+            $crate::engine::outside::get_all_events(self.shared(), from).await
+        }
+
+        /// Cancels a workflow that has not ended with an outcome. It stops at its next durable call; a step that is
+        /// running may finish, but is not recorded. Says whether there was anything to cancel.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn cancel(&self, id: &$crate::WorkflowId) -> $crate::Result<bool> {
+            $crate::engine::outside::cancel(self.shared(), id).await
+        }
+
+        /// The queues on the database.
+        pub fn queues(&self) -> $crate::Queues {
+            $crate::engine::queues::Queues::new(self.shared())
+        }
+
+        /// Whether the database answers now.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when it does not.
+        pub async fn ping(&self) -> $crate::Result<()> {
+            let shared = self.shared();
+            $crate::engine::wait::briefly(shared, || shared.store.now()).await.map(|_| ())
+        }
+    };
+}
+
+pub(crate) use outside_verbs;
+
+pub(crate) async fn retrieve<T: DeserializeOwned, E: DurableError>(
+    shared: &Arc<Shared>,
+    id: WorkflowId,
+) -> Result<WorkflowHandle<T, E>> {
+    let running = shared.running.get(&id).map(|execution| Arc::clone(&execution.completion));
+    if running.is_none() {
+        handle::info(shared, &id).await?;
+    }
+    Ok(WorkflowHandle::new(shared, id, running, Some(String::new())))
+}
+
+pub(crate) async fn get_event<T: DeserializeOwned>(
+    shared: &Shared,
+    from: &WorkflowId,
+    key: &str,
+    timeout: Duration,
+) -> Result<Option<T>> {
+    limits::text("event key", key)?;
+    limits::duration("the time limit", timeout)?;
+    // The first look is brief, so that a database that is away is reported and not waited for.
+    let now = wait::briefly(shared, || shared.store.event(from.as_str(), key)).await?;
+    let found = match now {
+        None if !timeout.is_zero() => {
+            let waiting = wait::event(shared, from, key, shared.clock.now().after(timeout));
+            let most = timeout.saturating_add(shared.config.patience);
+            tokio::time::timeout(most, waiting).await.unwrap_or_else(|_| Err(wait::unavailable()))?
+        }
+        now => now,
+    };
+    let Some(stored) = found else { return Ok(None) };
+    payload::readable(stored.serialization.as_deref())?;
+    payload::decode(&stored.value).map(Some)
+}
+
+pub(crate) async fn get_all_events(shared: &Shared, from: &WorkflowId) -> Result<BTreeMap<String, Value>> {
+    let events = wait::briefly(shared, || shared.store.events(from.as_str())).await?;
+    Ok(events::values(events))
+}
+
+pub(crate) async fn cancel(shared: &Shared, id: &WorkflowId) -> Result<bool> {
+    guard::outside_of_transactions()?;
+    let cancelled = wait::briefly(shared, || shared.store.cancel(id.as_str())).await? > 0;
+    if cancelled && let Some(execution) = shared.running.get(id) {
+        execution.latch(ErrorKind::Cancelled);
+    }
+    Ok(cancelled)
+}

@@ -1,0 +1,149 @@
+//! Real shops that are killed, frozen and taken for dead.
+
+use std::net::SocketAddr;
+
+use harness::process::{Process, binary};
+use harness::web;
+use tokio::process::Command;
+
+use super::*;
+
+/// A shop as a process of its own.
+struct Shop {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Shop {
+    async fn open(fresh: &Fresh) -> Self {
+        let mut command = Command::new(binary("WIDGET_STORE_BIN", "example-widget-store"));
+        command
+            .env("DBOS_DATABASE_URL", fresh.url())
+            .env("WIDGET_ADDR", "127.0.0.1:0")
+            .env("WIDGET_TICK_MS", "20")
+            .env("RUST_LOG", "warn");
+        let mut process = Process::spawn(&mut command);
+        let line = process.line(Duration::from_secs(20), |line| line.starts_with("listening on ")).await;
+        let address = line.trim_start_matches("listening on http://").trim().parse().unwrap();
+        Self { process, address }
+    }
+
+    async fn post(&self, path: &str) {
+        let answer = web::request(self.address, "POST", path).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+
+    /// Purchases that wait for their payment.
+    async fn checkout(&self, prefix: &str, many: usize) {
+        join_all((0..many).map(async |n| self.post(&format!("/checkout/{prefix}{n}")).await)).await;
+    }
+
+    async fn pay(&self, prefix: &str, many: usize) {
+        join_all((0..many).map(async |n| self.post(&format!("/payment_webhook/{prefix}{n}/paid")).await))
+            .await;
+    }
+}
+
+/// Waits until that many orders have gone out, and checks that nothing happened twice or not at all.
+async fn settled(fresh: &Fresh, orders: i64) {
+    until("all have ended", async || {
+        let open = "SELECT (SELECT count(*) FROM orders WHERE order_status <> 1)
+             + (SELECT count(*) FROM workflow_status WHERE status <> 'SUCCESS')";
+        fresh.scalar(open).await == 0
+    })
+    .await;
+    let facts = [
+        ("orders", "SELECT count(*) FROM orders", orders),
+        ("widgets", "SELECT inventory FROM products", 100 - orders),
+        ("ticks left", "SELECT coalesce(sum(abs(progress_remaining)), 0) FROM orders", 0),
+        (
+            "ticks",
+            "SELECT count(*) FROM operation_outputs WHERE function_name = 'advance_order'",
+            orders * 10,
+        ),
+        ("workflows", "SELECT count(*) FROM workflow_status", orders * 2),
+        ("messages", "SELECT count(*) FROM notifications WHERE consumed", orders),
+        ("owners", "SELECT count(*) FROM workflow_status WHERE owner_xid IS NOT NULL", 0),
+    ];
+    for (name, sql, expected) in facts {
+        assert_eq!(fresh.scalar(sql).await, expected, "{name}");
+    }
+}
+
+/// The executor that a workflow is with.
+async fn executor_of(fresh: &Fresh, id: &str) -> String {
+    let sql = format!("SELECT executor_id FROM workflow_status WHERE workflow_uuid = '{id}'");
+    fresh.query(&sql).await.remove(0).remove(0).unwrap()
+}
+
+// C66, C80
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_s_fifty_workflows_are_finished_by_its_two_peers_and_its_name_is_free() {
+    const MANY: usize = 50;
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let mut dies = Shop::open(&fresh).await;
+    let (second, third) = tokio::join!(Shop::open(&fresh), Shop::open(&fresh));
+    dies.checkout("order", MANY).await;
+    second.checkout("own", 1).await;
+    assert_eq!(executor_of(&fresh, "order0").await, "executor-1");
+    dies.process.kill9().await;
+    until_taken_up(&fresh, "order", MANY).await;
+    third.pay("order", MANY).await;
+    third.pay("own", 1).await;
+    settled(&fresh, 51).await;
+    let attempts = "SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'own0'";
+    assert_eq!(fresh.scalar(attempts).await, 1, "the living were left alone");
+    let again = Shop::open(&fresh).await;
+    again.checkout("again", 1).await;
+    assert_eq!(executor_of(&fresh, "again0").await, "executor-1");
+}
+
+// F30: frozen is not dead. Frozen and cut off is, and the process that wakes up then does no harm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_process_keeps_its_work_until_it_is_cut_off_and_does_no_harm_when_it_wakes() {
+    const MANY: usize = 20;
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let frozen = Shop::open(&fresh).await;
+    let lives = Shop::open(&fresh).await;
+    // Judges quickly, and runs nothing.
+    let judge = Dbos::builder("widget-store")
+        .database_url(fresh.url())
+        .executor_id("judge")
+        .application_version("judge");
+    let judge = judge.polling_interval(Duration::from_millis(50)).launch().await.unwrap();
+
+    frozen.checkout("order", MANY).await;
+    // Half of them are being dispatched when the world stops.
+    frozen.pay("order", MANY / 2).await;
+    until_rows(&fresh, MANY / 2, "workflow_status WHERE name = 'dispatch_order'").await;
+    frozen.process.stop();
+    // Two dead ones, one after the other: in between the frozen one is looked at twice.
+    for dead in ["first", "second"] {
+        let mut dies = Shop::open(&fresh).await;
+        dies.checkout(dead, 1).await;
+        dies.process.kill9().await;
+        until_taken_up(&fresh, dead, 1).await;
+    }
+    let again =
+        "SELECT count(*) FROM workflow_status WHERE recovery_attempts > 1 AND workflow_uuid LIKE 'order%'";
+    assert_eq!(fresh.scalar(again).await, 0, "a frozen process is not dead");
+
+    let sessions = "SELECT DISTINCT l.pid FROM pg_locks l JOIN workflow_status w
+         ON split_part(w.owner_xid, '@', 2) = ((l.classid::int8 << 32) | l.objid::int8)::text
+         WHERE l.locktype = 'advisory' AND l.granted AND w.workflow_uuid LIKE 'order%'";
+    let session = fresh.scalar(sessions).await;
+    super::locks::end_session(&fresh, session).await;
+    let unpaid = "workflow_status WHERE name = 'checkout' AND workflow_uuid LIKE 'order%' \
+                  AND status = 'PENDING' AND recovery_attempts = 2";
+    until_rows(&fresh, MANY - MANY / 2, unpaid).await;
+    lives.pay("first", 1).await;
+    lives.pay("second", 1).await;
+    join_all((MANY / 2..MANY).map(async |n| lives.post(&format!("/payment_webhook/order{n}/paid")).await))
+        .await;
+    frozen.process.cont();
+    settled(&fresh, 22).await;
+    frozen.checkout("awake", 1).await;
+    frozen.pay("awake", 1).await;
+    settled(&fresh, 23).await;
+    judge.shutdown(Duration::ZERO).await;
+}
