@@ -35,6 +35,7 @@ boundaries! {
     Child => "child",
     Step => "step",
     Event => "event",
+    Stream => "stream",
     Message => "message",
     Receive => "receive",
     Outcome => "outcome",

@@ -120,8 +120,9 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
-    Message, Queues, Recv, RecvOptions, Retry, Send, SendMessage, SendMessages, SendOptions, Start,
-    StartChild, Step, StepCtx, StepOptions, Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Message, Queues, ReadStreamOffset, ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send,
+    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
+    StreamPage, StreamReader, Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};

@@ -59,6 +59,7 @@ fn builder(fresh: &Fresh, meter: &Arc<Meter>) -> Builder<Arc<Meter>> {
         .register(gated)
         .register(parked)
         .register(reader)
+        .register(streaming)
         .register(parent)
 }
 
@@ -74,6 +75,16 @@ async fn launch(fresh: &Fresh, meter: &Arc<Meter>) -> Dbos {
 #[workflow]
 async fn gated(ctx: Ctx, _: ()) -> Result<(), Error> {
     ctx.state().pass().await;
+    Ok(())
+}
+
+/// Appends a value for each word.
+#[workflow]
+async fn streaming(ctx: Ctx, words: u32) -> Result<(), Error> {
+    for n in 0..words {
+        ctx.recv::<String>("word").timeout(NO_POLL).await?;
+        ctx.write_stream("words", &n).await?;
+    }
     Ok(())
 }
 
@@ -112,6 +123,12 @@ async fn measured(ctx: Ctx, inbox: WorkflowId) -> Result<Costs, Error> {
     spent("step", 1);
     ctx.set_event("key", &1).await?;
     spent("set_event", 1);
+    ctx.write_stream("key", &1).await?;
+    spent("write_stream", 1);
+    ctx.step_once("effect", |step| async move { step.write_stream("key", &1).await }).await?;
+    spent("write_stream in a step, and the step", 2);
+    ctx.close_stream("key").await?;
+    spent("close_stream", 1);
     ctx.send(&inbox, &1).topic("other").await?;
     spent("send", 1);
     ctx.send(ctx.workflow_id(), &1).topic("there").await?;
@@ -148,7 +165,7 @@ async fn verbs_of_a_workflow_cost_what_they_must() {
 
     let handle = dbos.start(measured, inbox.id().clone()).id("measured").await.unwrap();
     let costs = handle.result().await.unwrap();
-    assert_eq!(costs.len(), 13);
+    assert_eq!(costs.len(), 16);
     for (verb, most, sent) in costs {
         assert!(
             !sent.is_empty() && sent.len() <= most,
@@ -219,6 +236,42 @@ async fn waiting_in_the_same_process_sends_nothing() {
     dbos.send(&child, "go").topic("word").await.unwrap();
     let woken = tokio::time::timeout(NO_POLL / 10, waiting.join_all()).await.unwrap();
     assert_eq!(woken, ["go"; 3]);
+    dbos.shutdown(Duration::ZERO).await;
+}
+
+// J237
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_one_stream_share_one_look_for_each_value_and_ask_nothing_while_they_wait() {
+    const READERS: usize = 50;
+    let (fresh, meter) = meter().await;
+    let dbos = launch(&fresh, &meter).await;
+    let id = dbos.start(streaming, 3).id("w").await.unwrap().id().clone();
+    let mut readers: Vec<_> = (0..READERS).map(|_| dbos.read_stream::<u32>(&id, "words")).collect();
+    let look = "\"dbos\".streams s ON s.workflow_uuid = w.workflow_uuid";
+    for value in 0..3 {
+        let all = join_all(readers.iter_mut().map(dbos_runtime::StreamReader::next));
+        let word = async {
+            // Everybody waits: the history was read, and the live end was looked at.
+            if value == 0 {
+                harness::until("the live end is watched", async || meter.seen(look) >= 2).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let before = meter.take();
+            assert!(value == 0 || before.is_empty(), "waiting is free: {before:#?}");
+            assert!(before.len() < 10, "{before:#?}");
+            dbos.send(&id, "go").topic("word").await.unwrap();
+        };
+        let (all, ()) = tokio::join!(all, word);
+        assert!(all.into_iter().all(|item| item.unwrap().unwrap() == (u64::from(value), value)));
+        harness::until("the next word is awaited", async || {
+            fresh.scalar("SELECT count(*) FROM operation_outputs WHERE function_name = 'DBOS.sleep'").await
+                == i64::from((value + 2).min(3))
+        })
+        .await;
+        let sent = meter.take();
+        let looks = sent.iter().filter(|sql| sql.contains(look)).count();
+        assert!((1..=3).contains(&looks), "{looks} looks of {READERS} readers: {sent:#?}");
+    }
     dbos.shutdown(Duration::ZERO).await;
 }
 

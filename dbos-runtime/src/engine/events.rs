@@ -19,6 +19,7 @@ use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::mailbox::{NewEvent, Stored};
 use crate::model::step::StepRow;
+use crate::model::write::Effects;
 use crate::payload;
 
 const SET: &str = "DBOS.setEvent";
@@ -59,9 +60,7 @@ impl<S, E: DurableError> Ctx<S, E> {
     /// }
     /// ```
     pub fn set_event<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Durable<'static, (), (), E> {
-        let event = limits::text("event key", key)
-            .and_then(|()| Ok(NewEvent { key: key.to_owned(), value: payload::encode(value)? }));
-        match event {
+        match new_event(key, value) {
             Err(error) => Durable::refused(&self.execution, error),
             Ok(event) => Durable::build(&self.execution, 1, move |execution, number, ()| async move {
                 Ok(set(&execution, number, event).await?)
@@ -98,6 +97,12 @@ impl<S, E: DurableError> Ctx<S, E> {
     }
 }
 
+/// An event's new value.
+pub(crate) fn new_event<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<NewEvent, Error> {
+    limits::text("event key", key)?;
+    Ok(NewEvent { key: key.to_owned(), value: payload::encode(value)? })
+}
+
 async fn set(execution: &Arc<Execution>, number: i32, event: NewEvent) -> Result<(), Error> {
     let recorded = execution.recorded(number);
     if replay::look(recorded.as_ref(), &execution.fence.id, number, SET)?.is_some() {
@@ -105,7 +110,7 @@ async fn set(execution: &Arc<Execution>, number: i32, event: NewEvent) -> Result
     }
     execution.live()?;
     let now = execution.now();
-    execution.record_effect(StepRow::marker(number, SET, now, now), vec![event], Vec::new()).await
+    execution.record_effect(StepRow::marker(number, SET, now, now), Effects::event(event)).await
 }
 
 async fn get(
@@ -162,6 +167,10 @@ pub(crate) async fn all(shared: &Shared, from: &WorkflowId) -> Result<BTreeMap<S
 
 /// Stored events as values. One in a foreign format is given as its text.
 pub(crate) fn values(events: Vec<(String, Stored)>) -> BTreeMap<String, Value> {
-    let value = |stored: Stored| serde_json::from_str(&stored.value).unwrap_or(Value::String(stored.value));
     events.into_iter().map(|(key, stored)| (key, value(stored))).collect()
+}
+
+/// A stored value without a type; its text, when it is in a foreign format.
+pub(crate) fn value(stored: Stored) -> Value {
+    serde_json::from_str(&stored.value).unwrap_or(Value::String(stored.value))
 }

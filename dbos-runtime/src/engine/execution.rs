@@ -1,7 +1,7 @@
 //! One execution of one workflow: its number line, its history, its right to write.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +13,10 @@ use super::{guard, wait};
 use crate::datasource::Witnesses;
 use crate::error::{Error, ErrorKind};
 use crate::ids::OwnerToken;
-use crate::model::mailbox::{NewEvent, NewMessage};
 use crate::model::status::WorkflowStatus;
 use crate::model::step::StepRow;
 use crate::model::workflow::Fence;
-use crate::model::write::{Receipt, Record, Write};
+use crate::model::write::{Effects, Receipt, Record, Write};
 use crate::time::Timestamp;
 
 /// The engine's side of a running workflow.
@@ -36,6 +35,8 @@ pub(crate) struct Execution {
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
     pub(crate) interrupt: CancellationToken,
+    /// Whether a value of a stream is awaited.
+    pub(crate) reading: AtomicBool,
     history: Mutex<HashMap<i32, StepRow>>,
     next: AtomicI32,
     latch: OnceLock<Error>,
@@ -98,6 +99,7 @@ impl Execution {
             deadline: facts.deadline,
             completion: Arc::default(),
             witnesses: Witnesses::default(),
+            reading: AtomicBool::new(false),
             history: Mutex::new(facts.history.into_iter().map(|row| (row.number, row)).collect()),
             next: AtomicI32::new(1),
             latch: OnceLock::new(),
@@ -172,25 +174,25 @@ impl Execution {
 
     /// Records steps without effects.
     pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
-        self.write(Record { fence: self.fence.clone(), steps, events: Vec::new(), messages: Vec::new() })
-            .await
+        let number = steps.first().map_or(0, |step| step.number);
+        self.write(number, steps, Effects::default()).await
     }
 
-    /// Records a step together with the events and messages that are its effect.
-    pub(crate) async fn record_effect(
-        &self,
-        step: StepRow,
-        events: Vec<NewEvent>,
-        messages: Vec<NewMessage>,
-    ) -> Result<(), Error> {
-        self.write(Record { fence: self.fence.clone(), steps: vec![step], events, messages }).await
+    /// Records a step together with its effects.
+    pub(crate) async fn record_effect(&self, step: StepRow, effects: Effects) -> Result<(), Error> {
+        self.write(step.number, vec![step], effects).await
     }
 
-    async fn write(&self, record: Record) -> Result<(), Error> {
-        let first = record.steps.first().map_or(0, |step| step.number);
+    /// Applies effects of a step that is still running, without a record: if this execution owns the workflow.
+    pub(crate) async fn effect(&self, number: i32, effects: Effects) -> Result<(), Error> {
+        self.write(number, Vec::new(), effects).await
+    }
+
+    async fn write(&self, number: i32, steps: Vec<StepRow>, effects: Effects) -> Result<(), Error> {
+        let record = Record { fence: self.fence.clone(), number, steps, effects };
         match self.shared.journal.write(Write::Record(record)).await {
             Some(Receipt::Done) => Ok(()),
-            Some(receipt) => Err(self.refused(receipt, first)),
+            Some(receipt) => Err(self.refused(receipt, number)),
             None => Err(self.latch(ErrorKind::ShuttingDown)),
         }
     }

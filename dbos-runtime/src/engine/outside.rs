@@ -156,6 +156,64 @@ macro_rules! outside_verbs {
             $crate::engine::outside::cancel(self.shared(), id).await
         }
 
+        /// Reads a workflow's stream, from the first value on and live; see [`StreamReader`].
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # use dbos_runtime::{Dbos, Error, WorkflowId};
+        /// async fn follow(dbos: &Dbos, id: &WorkflowId) -> Result<(), Error> {
+        ///     let mut progress = dbos.read_stream::<u32>(id, "progress").from(3);
+        ///     while let Some(item) = progress.next().await {
+        ///         let (offset, percent) = item?;
+        ///         println!("{offset}: {percent} %");
+        ///     }
+        ///     Ok(())
+        /// }
+        /// ```
+        pub fn read_stream<T: serde::de::DeserializeOwned>(
+            &self,
+            id: &$crate::WorkflowId,
+            key: &str,
+        ) -> $crate::StreamReader<T> {
+            $crate::engine::streams::StreamReader::new(self.shared(), id, key)
+        }
+
+        /// Reads one value of a stream, waiting for it at most that long; for ever without a limit.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::StreamTimeout`](crate::ErrorKind::StreamTimeout) when it does not come in time, or the stream ends before it;
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow); [`ErrorKind::Serialization`](crate::ErrorKind::Serialization) for another type.
+        ///
+        /// # Cancel safety
+        ///
+        /// Safe. Nothing is held while it waits.
+        pub async fn read_stream_offset<T: serde::de::DeserializeOwned>(
+            &self,
+            id: &$crate::WorkflowId,
+            key: &str,
+            offset: u64,
+            timeout: impl Into<Option<std::time::Duration>>,
+        ) -> $crate::Result<T> {
+            $crate::engine::streams::value_at(self.shared(), id, key, offset, timeout.into()).await
+        }
+
+        /// The values of a stream that are there now: up to `limit`, which is at most 1000, from an offset on.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow), or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn stream_page(
+            &self,
+            id: &$crate::WorkflowId,
+            key: &str,
+            from: u64,
+            limit: u32,
+        ) -> $crate::Result<$crate::StreamPage> {
+            $crate::engine::streams::page(self.shared(), id, key, from, limit).await
+        }
+
         /// The queues on the database.
         pub fn queues(&self) -> $crate::Queues {
             $crate::engine::queues::Queues::new(self.shared())

@@ -11,10 +11,11 @@ use tokio_util::task::TaskTracker;
 use super::execution::Execution;
 use super::load::{Known, Loads, Order};
 use super::registry::Registry;
+use super::streams::Streams;
 use super::watch;
 use crate::config::Config;
 use crate::error::{ErrorKind, Result};
-use crate::ids::WorkflowId;
+use crate::ids::{ExecutorId, WorkflowId};
 use crate::model::workflow::Identity;
 use crate::store::Store;
 use crate::store::journal::Journal;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) wakeups: Wakeups,
+    pub(crate) streams: Streams,
     pub(crate) clock: Clock,
     pub(crate) running: Running,
     pub(crate) queues: Known,
@@ -72,6 +74,7 @@ impl Shared {
             store,
             journal,
             wakeups,
+            streams: Streams::default(),
             clock: Clock::new(),
             running: Running::default(),
             queues: Known::default(),

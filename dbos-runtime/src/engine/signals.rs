@@ -16,7 +16,7 @@ use crate::ids::{self, WorkflowId};
 use crate::limits;
 use crate::model::mailbox::{NO_TOPIC, NewMessage, Stored};
 use crate::model::step::StepRow;
-use crate::model::write::{Receipt, Receive, Touched, Write};
+use crate::model::write::{Effects, Receipt, Receive, Touched, Write};
 use crate::payload;
 
 const RECV: &str = "DBOS.recv";
@@ -178,7 +178,7 @@ async fn send(
     let destinations: Vec<&str> = messages.iter().map(|message| message.destination.as_str()).collect();
     let destinations = destinations.join(", ");
     let row = StepRow::marker(number, name, now, now);
-    let sent = execution.record_effect(row.clone(), Vec::new(), messages).await;
+    let sent = execution.record_effect(row.clone(), Effects { messages, ..Effects::default() }).await;
     match sent {
         Err(error) if error.kind() == ErrorKind::NonExistentWorkflow => {
             let error = Error::no_workflow(&destinations);

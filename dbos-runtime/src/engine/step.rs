@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -50,14 +51,35 @@ impl<E> std::fmt::Debug for StepOptions<E> {
     }
 }
 
-/// What a step's body may know of its step.
-#[derive(Clone, Debug)]
+/// What a step's body may know of its step, and what it may do for its workflow while it runs.
+#[derive(Clone)]
 pub struct StepCtx {
-    number: i32,
+    pub(super) execution: Arc<Execution>,
+    pub(super) number: i32,
     attempt: u32,
     attempts: u32,
     key: Arc<str>,
     cancellation: CancellationToken,
+    /// Whether the attempt has ended, whichever way.
+    pub(super) over: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for StepCtx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StepCtx")
+            .field("number", &self.number)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells what an attempt leaves behind that it is over, also when it was dropped.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 impl StepCtx {
@@ -256,7 +278,7 @@ pub(crate) fn answer<T: DeserializeOwned, E: DurableError>(
 }
 
 async fn attempts<T, E, F, Fut>(
-    execution: &Execution,
+    execution: &Arc<Execution>,
     number: i32,
     name: &str,
     options: &StepOptions<E>,
@@ -273,7 +295,9 @@ where
     let mut attempt = 0;
     loop {
         let cancellation = execution.interrupt.child_token();
-        let step = StepCtx { number, attempt, attempts, key: Arc::clone(&key), cancellation };
+        let (execution_too, key) = (Arc::clone(execution), Arc::clone(&key));
+        let over = Arc::default();
+        let step = StepCtx { execution: execution_too, number, attempt, attempts, key, cancellation, over };
         let error = match once(execution, name, options.timeout, step, &mut body).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -311,6 +335,7 @@ where
     Fut: Future<Output = Result<T, E>> + Send,
 {
     let cancellation = step.cancellation.clone();
+    let _over = Over(Arc::clone(&step.over));
     let attempt = async { body(step).await };
     let mut attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
     let finished = match timeout {

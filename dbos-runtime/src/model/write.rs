@@ -5,6 +5,7 @@ use crate::failpoint::Boundary;
 use crate::ids::WorkflowId;
 use crate::model::mailbox::{NewEvent, NewMessage, Stored};
 use crate::model::step::StepRow;
+use crate::model::stream::NewStreamValue;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Queued};
 use crate::time::Timestamp;
 
@@ -18,13 +19,61 @@ pub(crate) enum Write {
     Outcome(Outcome),
 }
 
-/// Steps of one execution with the effects that belong to them: all of it or nothing.
+/// Steps of one execution with the effects that belong to them: all of it or nothing. Without steps, the effects that a
+/// step's body has while it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) fence: Fence,
+    /// The step that the effects are of.
+    pub(crate) number: i32,
     pub(crate) steps: Vec<StepRow>,
+    pub(crate) effects: Effects,
+}
+
+/// What a step does besides being recorded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Effects {
     pub(crate) events: Vec<NewEvent>,
     pub(crate) messages: Vec<NewMessage>,
+    pub(crate) streams: Vec<NewStreamValue>,
+}
+
+impl Effects {
+    pub(crate) fn event(event: NewEvent) -> Self {
+        Self { events: vec![event], ..Self::default() }
+    }
+
+    pub(crate) fn message(message: NewMessage) -> Self {
+        Self { messages: vec![message], ..Self::default() }
+    }
+
+    pub(crate) fn stream(value: NewStreamValue) -> Self {
+        Self { streams: vec![value], ..Self::default() }
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        self.events.is_empty() && self.messages.is_empty() && self.streams.is_empty()
+    }
+
+    fn weight(&self) -> (usize, usize) {
+        let rows = self.events.len() * 2 + self.messages.len() + self.streams.len();
+        let bytes = self.events.iter().map(|event| event.value.len() * 2 + 64).sum::<usize>()
+            + self.messages.iter().map(|message| message.value.len() + 64).sum::<usize>()
+            + self.streams.iter().map(|appended| appended.value.len() + 64).sum::<usize>();
+        (rows, bytes)
+    }
+
+    fn touches(&self, id: &WorkflowId) -> Vec<Touched> {
+        let id = id.as_str();
+        let events =
+            self.events.iter().map(|event| Touched::Event { id: id.to_owned(), key: event.key.clone() });
+        let streams = self.streams.iter().map(|appended| Touched::Stream {
+            id: id.to_owned(),
+            key: appended.key.clone(),
+            from: 0,
+        });
+        events.chain(streams).chain(self.messages.iter().map(Touched::message)).collect()
+    }
 }
 
 /// Takes the oldest message of a topic and records it as a step; or records that none came in time.
@@ -108,12 +157,10 @@ impl Write {
         let step = |step: &StepRow| step.name.len() + text(&step.output) + text(&step.error) + 64;
         match self {
             Self::Start(new) => (2, new.input.len() + 256),
-            Self::Record(record) => (
-                record.steps.len() + record.events.len() * 2 + record.messages.len(),
-                record.steps.iter().map(step).sum::<usize>()
-                    + record.events.iter().map(|event| event.value.len() * 2 + 64).sum::<usize>()
-                    + record.messages.iter().map(|message| message.value.len() + 64).sum::<usize>(),
-            ),
+            Self::Record(record) => {
+                let (rows, bytes) = record.effects.weight();
+                (record.steps.len() + rows, record.steps.iter().map(step).sum::<usize>() + bytes)
+            }
             Self::Receive(_) => (3, 256),
             Self::Send(messages) => {
                 (messages.len(), messages.iter().map(|message| message.value.len() + 64).sum())
@@ -126,8 +173,9 @@ impl Write {
         match self {
             Self::Start(new) if new.parent.is_some() => Boundary::Child,
             Self::Start(_) => Boundary::Start,
-            Self::Record(record) if !record.messages.is_empty() => Boundary::Message,
-            Self::Record(record) if !record.events.is_empty() => Boundary::Event,
+            Self::Record(record) if !record.effects.messages.is_empty() => Boundary::Message,
+            Self::Record(record) if !record.effects.events.is_empty() => Boundary::Event,
+            Self::Record(record) if !record.effects.streams.is_empty() => Boundary::Stream,
             Self::Record(_) => Boundary::Step,
             Self::Receive(_) => Boundary::Receive,
             Self::Send(_) => Boundary::Message,
@@ -138,13 +186,7 @@ impl Write {
     /// The workflows and keys whose waiters want to hear of this write.
     pub(crate) fn touches(&self) -> Vec<Touched> {
         match self {
-            Self::Record(record) => {
-                let events = record.events.iter().map(|event| Touched::Event {
-                    id: record.fence.id.as_str().to_owned(),
-                    key: event.key.clone(),
-                });
-                events.chain(record.messages.iter().map(Touched::message)).collect()
-            }
+            Self::Record(record) => record.effects.touches(&record.fence.id),
             Self::Send(messages) => messages.iter().map(Touched::message).collect(),
             Self::Outcome(outcome) => vec![Touched::Ended(outcome.fence.id.clone())],
             Self::Start(new) => match new.queued() {
@@ -159,8 +201,20 @@ impl Write {
 /// Something that somebody may be waiting for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Touched {
-    Message { id: String, topic: String },
-    Event { id: String, key: String },
+    Message {
+        id: String,
+        topic: String,
+    },
+    Event {
+        id: String,
+        key: String,
+    },
+    /// A stream; its waiters want the value at an offset.
+    Stream {
+        id: String,
+        key: String,
+        from: i64,
+    },
     Ended(WorkflowId),
     Queue(String),
 }
@@ -170,6 +224,7 @@ pub(crate) enum Touched {
 pub(crate) enum Hint {
     Message,
     Event,
+    Stream,
     Ended,
     Queue,
 }
@@ -179,10 +234,18 @@ impl Touched {
         Self::Message { id: message.destination.clone(), topic: message.topic.clone() }
     }
 
+    /// Of two waiters for one stream, the safety net looks for the one that is behind.
+    pub(crate) fn widen(&mut self, other: &Self) {
+        if let (Self::Stream { from, .. }, Self::Stream { from: other, .. }) = (self, other) {
+            *from = (*from).min(*other);
+        }
+    }
+
     pub(crate) fn hint(&self) -> Hint {
         match self {
             Self::Message { .. } => Hint::Message,
             Self::Event { .. } => Hint::Event,
+            Self::Stream { .. } => Hint::Stream,
             Self::Ended(_) => Hint::Ended,
             Self::Queue(_) => Hint::Queue,
         }
@@ -191,7 +254,9 @@ impl Touched {
     /// The text that stands for it on a channel. Never taken apart again: ids and topics may hold the separator.
     pub(crate) fn payload(&self) -> String {
         match self {
-            Self::Message { id, topic: key } | Self::Event { id, key } => format!("{id}::{key}"),
+            Self::Message { id, topic: key } | Self::Event { id, key } | Self::Stream { id, key, .. } => {
+                format!("{id}::{key}")
+            }
             Self::Ended(id) => id.as_str().to_owned(),
             Self::Queue(queue) => queue.clone(),
         }

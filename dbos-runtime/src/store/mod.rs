@@ -24,6 +24,7 @@ pub(crate) mod presence;
 mod queues;
 mod receipts;
 mod rows;
+mod streams;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;

@@ -1,7 +1,7 @@
 //! Hints that something may have changed. Rows are the truth: every waiter looks again by itself now and then.
 //!
 //! Within the process a commit wakes its waiters at once. Between processes the Postgres store sends the hints of
-//! events over the shared channels (messages have a trigger for that) and feeds what it hears into the same place.
+//! events and streams over the shared channels (messages have a trigger for that) and feeds what it hears into the same place.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,11 +52,12 @@ impl Wakeups {
         let key = (touched.hint(), touched.payload());
         let mut waiters = self.waiters();
         let entry = waiters.entry(key.clone()).or_insert_with(|| Waiters {
-            touched,
+            touched: touched.clone(),
             count: 0,
             notify: Arc::new(Notify::new()),
         });
         entry.count += 1;
+        entry.touched.widen(&touched);
         let notify = Arc::clone(&entry.notify);
         drop(waiters);
         Subscription { wakeups: self.clone(), key, notify }
@@ -66,7 +67,7 @@ impl Wakeups {
     pub(crate) fn announce(&self, write: &Write) {
         for touched in write.touches() {
             self.poke(touched.hint(), touched.payload());
-            if matches!(touched, Touched::Event { .. } | Touched::Queue(_))
+            if matches!(touched, Touched::Event { .. } | Touched::Stream { .. } | Touched::Queue(_))
                 && let Some(outbox) = &*self.outbox()
             {
                 // A full outbox loses a hint, never a row.

@@ -22,6 +22,8 @@ mod shutdown;
 mod sleeps;
 mod spans;
 mod steps;
+mod stream_readers;
+mod streams;
 mod support;
 mod takeover;
 mod transaction_faults;

@@ -39,6 +39,30 @@ const VERBS: &[(&str, Verb)] = &[
     ("start", |ctx| Box::pin(async move { ctx.start(W, json!("child")).await.map(drop) })),
     ("run", |ctx| Box::pin(async move { ctx.run(W, json!("child")).await.map(drop) })),
     ("attach", |ctx| Box::pin(async move { ctx.start(W, json!("child")).id("other").await.map(drop) })),
+    ("write_stream", |ctx| Box::pin(async move { ctx.write_stream("k", &1).await })),
+    ("close_stream", |ctx| Box::pin(async move { ctx.close_stream("k").await })),
+    ("read_stream", |ctx| {
+        Box::pin(async move { ctx.read_stream::<Value>(&id("other"), "k").next().await.map(drop) })
+    }),
+    ("read_stream_offset", |ctx| {
+        Box::pin(async move { ctx.read_stream_offset::<Value>(&id("other"), "k", 0).await.map(drop) })
+    }),
+    ("set_event in a step", |ctx| {
+        Box::pin(async move { ctx.step_once("s", |step| async move { step.set_event("k", &1).await }).await })
+    }),
+    ("write_stream in a step", |ctx| {
+        Box::pin(
+            async move { ctx.step_once("s", |step| async move { step.write_stream("k", &1).await }).await },
+        )
+    }),
+    ("close_stream in a step", |ctx| {
+        Box::pin(async move { ctx.step_once("s", |step| async move { step.close_stream("k").await }).await })
+    }),
+    ("send in a step", |ctx| {
+        Box::pin(async move {
+            ctx.step_once("s", |step| async move { step.send(&id("other"), "m").topic("t").await }).await
+        })
+    }),
     ("now", |ctx| Box::pin(async move { ctx.now().await.map(drop) })),
     ("uuid", |ctx| Box::pin(async move { ctx.uuid().await.map(drop) })),
     ("random", |ctx| Box::pin(async move { ctx.random().await.map(drop) })),
@@ -49,6 +73,7 @@ async fn written(fresh: &Fresh) -> Value {
     let sql = "SELECT (SELECT count(*) FROM operation_outputs WHERE workflow_uuid <> 'other') AS steps,
          (SELECT count(*) FROM workflow_events WHERE workflow_uuid <> 'other') AS events,
          (SELECT count(*) FROM workflow_events_history WHERE workflow_uuid <> 'other') AS history,
+         (SELECT count(*) FROM streams WHERE workflow_uuid <> 'other') AS streams,
          (SELECT count(*) FROM notifications WHERE consumed OR topic <> 'inbox') AS messages,
          (SELECT count(*) FROM workflow_status WHERE parent_workflow_id IS NOT NULL) AS children,
          (SELECT count(*) FROM workflow_input) - (SELECT count(*) FROM workflow_status) AS inputs,
@@ -69,7 +94,10 @@ async fn launch_verbs(
         let (gate, tell) = (Arc::clone(&gate_too), tell.clone());
         async move {
             match input.as_u64().and_then(|n| VERBS.get(usize::try_from(n).unwrap())) {
-                None if input == "other" => ctx.set_event("k", &1).await?,
+                None if input == "other" => {
+                    ctx.set_event("k", &1).await?;
+                    ctx.write_stream("k", &1).await?;
+                }
                 None => {}
                 Some((_, verb)) => {
                     gate.acquire().await.unwrap().forget();
@@ -97,7 +125,7 @@ on_each_backend! {
             dbos.send(&id(&workflow), "for the owner").topic("inbox").await.unwrap();
             take_over(&fresh, &workflow).await;
             let before = written(&fresh).await;
-            assert_eq!(before, json!({"steps": 0, "events": 0, "history": 0, "messages": 0, "children": 0, "inputs": 0, "outputs": 0}));
+            assert_eq!(before, json!({"steps": 0, "events": 0, "history": 0, "streams": 0, "messages": 0, "children": 0, "inputs": 0, "outputs": 0}));
             gate.add_permits(1);
             let lost = Some(ErrorKind::LostOwnership);
             assert_eq!(told.recv().await.unwrap(), [lost, lost], "{name}");
@@ -123,7 +151,7 @@ on_each_backend! {
             assert!(recorded >= 2, "{name}: {recorded} steps");
         }
         let all = written(&fresh).await;
-        assert_eq!((&all["events"], &all["messages"], &all["children"]), (&json!(1), &json!(2), &json!(2)));
+        assert_eq!((&all["events"], &all["messages"], &all["children"]), (&json!(2), &json!(3), &json!(2)));
     }
 
     // C87: ownership that goes after the last step takes the outcome with it.

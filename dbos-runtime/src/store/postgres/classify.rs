@@ -3,6 +3,13 @@
 use crate::store::error::{StoreError, Verdict, classify as by_verdict};
 
 pub(crate) fn classify(error: sqlx::Error) -> StoreError {
+    // Another writer took the offset first; the next try finds a later one.
+    if let sqlx::Error::Database(database) = &error
+        && database.is_unique_violation()
+        && database.table() == Some("streams")
+    {
+        return StoreError::Contended(error);
+    }
     by_verdict(error, verdict)
 }
 

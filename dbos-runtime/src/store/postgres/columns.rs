@@ -1,10 +1,14 @@
 //! A batch turned on its side: one array a column, as `unnest` takes them.
 
+mod steps;
+mod streams;
+
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 
-use crate::model::step::StepRow;
+use self::steps::Steps;
+use self::streams::Streams;
 use crate::model::workflow::{Identity, NewWorkflow, Queued};
 use crate::model::write::Write;
 use crate::payload::PORTABLE;
@@ -15,7 +19,10 @@ use crate::time::Timestamp;
 pub(crate) struct Parts {
     pub(crate) fences: bool,
     pub(crate) steps: bool,
+    /// Effects of steps that are still running.
+    pub(crate) running: bool,
     pub(crate) events: bool,
+    pub(crate) streams: bool,
     pub(crate) messages: bool,
     pub(crate) receives: bool,
     pub(crate) starts: bool,
@@ -33,24 +40,20 @@ pub(crate) struct Columns<'a> {
     fences: Vec<(&'a str, &'a str)>,
     steps: Steps<'a>,
     links: Steps<'a>,
+    running: Running<'a>,
     events: Events<'a>,
+    streams: Streams<'a>,
     messages: Messages<'a>,
     receives: Receives<'a>,
     starts: Starts<'a>,
     outcomes: Outcomes<'a>,
 }
 
+/// Steps that have effects without being recorded.
 #[derive(Default)]
-struct Steps<'a> {
+struct Running<'a> {
     id: Text<'a>,
     number: Vec<i32>,
-    name: Text<'a>,
-    output: MaybeText<'a>,
-    error: MaybeText<'a>,
-    child: MaybeText<'a>,
-    started: Vec<Option<i64>>,
-    completed: Vec<Option<i64>>,
-    serialization: MaybeText<'a>,
 }
 
 #[derive(Default)]
@@ -140,14 +143,19 @@ impl<'a> Columns<'a> {
                 let id = record.fence.id.as_str();
                 self.fences.push((id, record.fence.token.as_str()));
                 record.steps.iter().for_each(|step| self.steps.push(id, step));
-                let number = record.steps.first().map_or(0, |step| step.number);
-                for event in &record.events {
+                let number = record.number;
+                if record.steps.is_empty() {
+                    self.running.id.push(id);
+                    self.running.number.push(number);
+                }
+                for event in &record.effects.events {
                     self.events.id.push(id);
                     self.events.number.push(number);
                     self.events.key.push(&event.key);
                     self.events.value.push(&event.value);
                 }
-                self.messages.push(Some((id, number)), &record.messages);
+                self.streams.push(id, number, &record.effects.streams);
+                self.messages.push(Some((id, number)), &record.effects.messages);
             }
             Write::Send(messages) => self.messages.push(None, messages),
             Write::Receive(receive) => {
@@ -183,19 +191,21 @@ impl<'a> Columns<'a> {
     fn present(&self) -> Parts {
         Parts {
             fences: !self.fences.is_empty(),
-            steps: !self.steps.id.is_empty(),
+            steps: self.steps.len() > 0,
+            running: !self.running.id.is_empty(),
             events: !self.events.id.is_empty(),
+            streams: self.streams.are_some(),
             messages: !self.messages.id.is_empty(),
             receives: !self.receives.id.is_empty(),
             starts: !self.starts.id.is_empty(),
-            links: !self.links.id.is_empty(),
+            links: self.links.len() > 0,
             outcomes: !self.outcomes.id.is_empty(),
         }
     }
 
     /// Steps that the records of the batch ask for.
     pub(crate) fn steps(&self) -> i64 {
-        i64::try_from(self.steps.id.len()).unwrap_or(i64::MAX)
+        i64::try_from(self.steps.len()).unwrap_or(i64::MAX)
     }
 
     /// Workflows that the batch asks for.
@@ -218,9 +228,15 @@ impl<'a> Columns<'a> {
         if self.parts.steps {
             query = self.steps.bind(query);
         }
+        if self.parts.running {
+            query = query.bind(&self.running.id).bind(&self.running.number);
+        }
         if self.parts.events {
             let events = &self.events;
             query = query.bind(&events.id).bind(&events.number).bind(&events.key).bind(&events.value);
+        }
+        if self.parts.streams {
+            query = self.streams.bind(query);
         }
         if self.parts.messages {
             let messages = &self.messages;
@@ -247,33 +263,6 @@ impl<'a> Columns<'a> {
                 query.bind(&outcomes.id).bind(&outcomes.token).bind(&outcomes.output).bind(&outcomes.error);
         }
         query
-    }
-}
-
-impl<'a> Steps<'a> {
-    fn push(&mut self, id: &'a str, step: &'a StepRow) {
-        self.id.push(id);
-        self.number.push(step.number);
-        self.name.push(&step.name);
-        self.output.push(step.output.as_deref());
-        self.error.push(step.error.as_deref());
-        self.child.push(step.child.as_deref());
-        self.started.push(step.started);
-        self.completed.push(step.completed);
-        self.serialization.push(step.serialization.as_deref());
-    }
-
-    fn bind<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        query
-            .bind(&self.id)
-            .bind(&self.number)
-            .bind(&self.name)
-            .bind(&self.output)
-            .bind(&self.error)
-            .bind(&self.child)
-            .bind(&self.started)
-            .bind(&self.completed)
-            .bind(&self.serialization)
     }
 }
 

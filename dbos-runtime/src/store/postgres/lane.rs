@@ -134,10 +134,15 @@ impl Answer {
     pub(super) fn receipt(&mut self, write: &Write, columns: &Columns<'_>) -> Option<Receipt> {
         match write {
             Write::Record(record) => {
-                for message in &record.messages {
+                for message in &record.effects.messages {
                     self.delivered.remove(&message.id);
                 }
-                (columns.steps() == self.steps).then_some(Receipt::Done)
+                let applied = if record.steps.is_empty() {
+                    self.owned.iter().any(|owned| owned == record.fence.id.as_str())
+                } else {
+                    columns.steps() == self.steps
+                };
+                applied.then_some(Receipt::Done)
             }
             Write::Start(_) => (columns.starts() == self.created).then_some(Receipt::Done),
             Write::Outcome(outcome) => {

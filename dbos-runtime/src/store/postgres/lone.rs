@@ -8,8 +8,9 @@ use std::sync::Arc;
 use sqlx::postgres::{PgConnection, PgQueryResult};
 
 use super::statements::Statements;
+use crate::model::step::StepRow;
 use crate::model::workflow::Identity;
-use crate::model::write::Write;
+use crate::model::write::{Record, Write};
 use crate::time::Timestamp;
 
 const STEP: &str = "\
@@ -20,6 +21,22 @@ INSERT INTO {s}.operation_outputs (workflow_uuid, function_id, function_name, ou
     started_at_epoch_ms, completed_at_epoch_ms, serialization, application_name)
 SELECT id, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM owned
 ON CONFLICT DO NOTHING";
+
+/// One value for a stream together with its step; the value's row is counted.
+const APPEND: &str = "\
+WITH owned AS MATERIALIZED (
+    SELECT workflow_uuid AS id FROM {s}.workflow_status WHERE workflow_uuid = $1 AND owner_xid = $2 FOR NO KEY UPDATE
+), step AS (
+    INSERT INTO {s}.operation_outputs (workflow_uuid, function_id, function_name, started_at_epoch_ms,
+        completed_at_epoch_ms, application_name)
+    SELECT id, $3, $4, $5, $6, $7 FROM owned
+    ON CONFLICT DO NOTHING
+    RETURNING workflow_uuid AS id
+)
+INSERT INTO {s}.streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
+SELECT id, $8, $9, coalesce((SELECT max(\"offset\") FROM {s}.streams WHERE workflow_uuid = $1 AND key = $8), -1) + 1, $3,
+    'portable_json'
+FROM step";
 
 const START: &str = "\
 WITH created AS (
@@ -54,7 +71,24 @@ pub(super) async fn apply(
 ) -> Result<Option<bool>, sqlx::Error> {
     let [write] = batch else { return Ok(None) };
     let result: PgQueryResult = match write {
-        Write::Record(record) if record.events.is_empty() && record.messages.is_empty() => {
+        Write::Record(record) if appends_one(record) => {
+            let ([step], [appended]) = (record.steps.as_slice(), record.effects.streams.as_slice()) else {
+                return Ok(None);
+            };
+            sqlx::query(statements.get(APPEND))
+                .bind(record.fence.id.as_str())
+                .bind(record.fence.token.as_str())
+                .bind(step.number)
+                .bind(&step.name)
+                .bind(step.started)
+                .bind(step.completed)
+                .bind(&identity.application)
+                .bind(&appended.key)
+                .bind(&appended.value)
+                .execute(connection)
+                .await?
+        }
+        Write::Record(record) if record.effects.are_none() => {
             let [step] = record.steps.as_slice() else {
                 return Ok(None);
             };
@@ -106,4 +140,14 @@ pub(super) async fn apply(
         _ => return Ok(None),
     };
     Ok(Some(result.rows_affected() == 1))
+}
+
+/// Whether a record is one value for a stream, and the step without a result that wrote it.
+fn appends_one(record: &Record) -> bool {
+    let effects = &record.effects;
+    let marker = |step: &StepRow| step.output.is_none() && step.error.is_none() && step.child.is_none();
+    record.steps.iter().all(marker)
+        && effects.events.is_empty()
+        && effects.messages.is_empty()
+        && !effects.streams.is_empty()
 }

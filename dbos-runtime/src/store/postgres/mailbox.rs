@@ -61,7 +61,7 @@ impl Postgres {
         self.ask(async |c| query.fetch_all(c).await).await
     }
 
-    /// Which of the awaited messages and events are there.
+    /// Which of the awaited messages and events, and values of streams, are there.
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Result<Vec<Touched>> {
         let mut present = Vec::new();
         for (statement, wanted) in [(ARRIVED, true), (PUBLISHED, false)] {
@@ -77,6 +77,7 @@ impl Postgres {
             let at = |place: i64| usize::try_from(place - 1).ok().and_then(|place| of_kind.get(place));
             present.extend(places.into_iter().filter_map(at).map(|(touched, _, _)| (*touched).clone()));
         }
+        present.extend(self.appended(awaited).await?);
         Ok(present)
     }
 }

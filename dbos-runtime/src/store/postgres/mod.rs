@@ -15,6 +15,7 @@ mod queues;
 mod rows;
 mod statements;
 mod steps;
+mod streams;
 mod tick;
 mod verify;
 mod versions;

@@ -12,16 +12,31 @@ pub(crate) fn statement(parts: Parts) -> String {
     if parts.steps {
         out.part(STEPS, 9);
     }
+    // The steps that may have effects: those that were recorded just now, and those that are still running.
+    let effective = match (parts.steps, parts.running) {
+        (_, false) => "steps",
+        (false, true) => "running",
+        (true, true) => "(SELECT id, number FROM steps UNION SELECT id, number FROM running) AS",
+    };
+    let effective = format!("{effective} s");
+    if parts.running {
+        out.part(RUNNING, 2);
+    }
     if parts.events {
-        out.part(EVENTS, 4);
+        out.part(&EVENTS.replace("<effective>", &effective), 4);
+    }
+    if parts.streams {
+        out.part(&STREAMS.replace("<effective>", &effective), 4);
     }
     if parts.messages {
-        let sent = if parts.steps {
-            "m.sender IS NULL OR EXISTS (SELECT FROM steps WHERE steps.id = m.sender AND steps.number = m.number)"
+        let sent = if parts.steps || parts.running {
+            format!(
+                "m.sender IS NULL OR EXISTS (SELECT FROM {effective} WHERE s.id = m.sender AND s.number = m.number)"
+            )
         } else {
-            "m.sender IS NULL"
+            "m.sender IS NULL".to_owned()
         };
-        out.part(&MESSAGES.replace("<sent>", sent), 6);
+        out.part(&MESSAGES.replace("<sent>", &sent), 6);
     }
     if parts.receives {
         out.part(RECEIVES, 8);
@@ -45,7 +60,7 @@ pub(crate) fn statement(parts: Parts) -> String {
         pick(parts.starts, "(SELECT count(*) FROM created)", "0::bigint"),
         list(parts.outcomes, "id", "finished"),
         list(parts.messages, "message_uuid", "delivered"),
-        list(parts.receives, "id", "owned"),
+        list(parts.receives || parts.running, "id", "owned"),
         list(parts.receives, "id", "received"),
         pick(parts.receives, "ARRAY(SELECT number FROM received ORDER BY id, number)", "'{}'::int4[]"),
         list(parts.receives, "value", "received"),
@@ -104,10 +119,15 @@ steps AS (
     RETURNING workflow_uuid AS id, function_id AS number
 )";
 
+const RUNNING: &str = "\
+running AS (
+    SELECT DISTINCT r.id, r.number FROM unnest(:1!::text[], :2!::int4[]) AS r(id, number) JOIN owned ON owned.id = r.id
+)";
+
 const EVENTS: &str = "\
 published AS (
     SELECT e.* FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[]) AS e(id, number, key, value)
-    JOIN steps ON steps.id = e.id AND steps.number = e.number
+    JOIN <effective> ON s.id = e.id AND s.number = e.number
 ), events AS (
     INSERT INTO {s}.workflow_events (workflow_uuid, key, value, serialization)
     SELECT id, key, value, 'portable_json' FROM published
@@ -118,6 +138,19 @@ published AS (
     SELECT id, number, key, value, 'portable_json' FROM published
     ON CONFLICT (workflow_uuid, function_id, key) DO UPDATE SET value = EXCLUDED.value,
         serialization = EXCLUDED.serialization
+    RETURNING 1
+)";
+
+/// Of several values for one stream each takes the offset after the one before. A writer that did not lock the workflow
+/// may take an offset first: then the statement fails, and is tried again as a whole.
+const STREAMS: &str = "\
+appended AS (
+    INSERT INTO {s}.streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
+    SELECT a.id, a.key, a.value, (coalesce(t.last, -1) + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.number, a.place))::int4,
+        a.number, 'portable_json'
+    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[]) WITH ORDINALITY AS a(id, number, key, value, place)
+    JOIN <effective> ON s.id = a.id AND s.number = a.number
+    CROSS JOIN LATERAL (SELECT max(o.\"offset\") AS last FROM {s}.streams o WHERE o.workflow_uuid = a.id AND o.key = a.key) t
     RETURNING 1
 )";
 

@@ -168,7 +168,7 @@ async fn holders(
 
 fn first_number(write: &Write) -> i32 {
     match write {
-        Write::Record(record) => record.steps.first().map_or(0, |step| step.number),
+        Write::Record(record) => record.number,
         Write::Receive(receive) => receive.number,
         Write::Start(_) | Write::Send(_) | Write::Outcome(_) => 0,
     }

@@ -13,6 +13,7 @@ use crate::store::wakeups::Wakeups;
 
 const MESSAGES: &str = "dbos_notifications_channel";
 const EVENTS: &str = "dbos_workflow_events_channel";
+const STREAMS: &str = "dbos_streams_channel";
 /// Our own: other SDKs neither send on it nor hear it, and look at their queues once a second.
 const QUEUES: &str = "dbos_queues_channel";
 /// From one statement with hints to the next. The first hint after a quiet time leaves at once; what comes in while
@@ -30,7 +31,11 @@ SELECT pg_notify(c, p)
 FROM set_config('synchronous_commit', 'off', true), unnest($1::text[], $2::text[]) AS n(c, p)";
 
 fn channel(touched: &Touched) -> &'static str {
-    if touched.hint() == Hint::Queue { QUEUES } else { EVENTS }
+    match touched.hint() {
+        Hint::Queue => QUEUES,
+        Hint::Stream => STREAMS,
+        _ => EVENTS,
+    }
 }
 
 impl Postgres {
@@ -59,7 +64,7 @@ impl Postgres {
 
     async fn hear_once(&self, wakeups: &Wakeups) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen_all([MESSAGES, EVENTS, QUEUES]).await?;
+        listener.listen_all([MESSAGES, EVENTS, STREAMS, QUEUES]).await?;
         loop {
             // True from the moment that LISTEN holds; what came before is found by the waiters' own look.
             wakeups.set_heard(true);
@@ -68,6 +73,7 @@ impl Postgres {
                 let hint = match notification.channel() {
                     MESSAGES => Hint::Message,
                     QUEUES => Hint::Queue,
+                    STREAMS => Hint::Stream,
                     _ => Hint::Event,
                 };
                 wakeups.poke(hint, notification.payload().to_owned());
@@ -75,7 +81,8 @@ impl Postgres {
         }
     }
 
-    /// Tells other processes of events and queues; messages have a trigger for that. Ends when the outbox is closed and empty.
+    /// Tells other processes of events, streams and queues; messages have a trigger for that. Ends when the outbox is
+    /// closed and empty.
     pub(crate) async fn tell(&self, mut outbox: mpsc::Receiver<Touched>) {
         let mut spacing = tokio::time::interval(SPACING);
         spacing.set_missed_tick_behavior(MissedTickBehavior::Delay);

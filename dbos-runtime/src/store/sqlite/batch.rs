@@ -42,11 +42,6 @@ FROM (VALUES {rows}) WHERE true ON CONFLICT DO NOTHING";
 
 const INPUT: &str = "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES {rows} ON CONFLICT DO NOTHING";
 
-const STEP: &str = "\
-INSERT INTO operation_outputs (workflow_uuid, function_id, function_name, output, error, child_workflow_id,
-    started_at_epoch_ms, completed_at_epoch_ms, serialization, application_name)
-VALUES {rows} ON CONFLICT DO NOTHING";
-
 const EVENT: &str = "\
 INSERT INTO workflow_events (workflow_uuid, key, value, serialization)
 SELECT column1, column3, column4, 'portable_json' FROM (VALUES {rows}) WHERE true
@@ -184,17 +179,25 @@ impl Work<'_> {
         owners: &Owners,
         receipts: &mut [Option<Receipt>],
     ) -> Result<()> {
-        let steps: Vec<(&Fence, &StepRow)> = records(batch, receipts)
-            .flat_map(|record| record.steps.iter().map(move |step| (&record.fence, step)))
-            .collect();
-        if steps.is_empty() {
+        if records(batch, receipts).next().is_none() {
             return Ok(());
         }
-        if usize::try_from(self.steps(&steps).await?) != Ok(steps.len()) {
+        let (appending, steps): (Vec<_>, Vec<_>) = records(batch, receipts)
+            .flat_map(|record| record.steps.iter().map(move |step| (record, &record.fence, step)))
+            .partition(|(record, _, _)| !record.effects.streams.is_empty());
+        let steps: Vec<(&Fence, &StepRow)> =
+            steps.into_iter().map(|(_, fence, step)| (fence, step)).collect();
+        let appending: Vec<(&Fence, &StepRow)> =
+            appending.into_iter().map(|(_, fence, step)| (fence, step)).collect();
+        let inserted = self.steps_if_new(&appending).await?;
+        if self.steps(&steps).await? != steps.len() as u64 || inserted.len() != appending.len() {
             for (write, receipt) in batch.iter().zip(receipts.iter_mut()) {
                 if let (Write::Record(record), None) = (write, &receipt) {
-                    let number = record.steps.first().map_or(0, |step| step.number);
-                    let found = verify::step(self.connection, record.fence.id.as_str(), number).await?;
+                    if record.steps.is_empty() {
+                        continue;
+                    }
+                    let found =
+                        verify::step(self.connection, record.fence.id.as_str(), record.number).await?;
                     let now = owners.get(record.fence.id.as_str()).cloned().unwrap_or_default();
                     *receipt = Some(receipts::of_record(record, &now, found))
                         .filter(|receipt| *receipt != Receipt::Done);
@@ -203,7 +206,7 @@ impl Work<'_> {
         }
         let events: Vec<(&str, i32, &NewEvent)> = records(batch, receipts)
             .flat_map(|record| {
-                record.events.iter().map(|event| (record.fence.id.as_str(), first(record), event))
+                record.effects.events.iter().map(|event| (record.fence.id.as_str(), record.number, event))
             })
             .collect();
         for statement in [EVENT, EVENT_HISTORY] {
@@ -214,28 +217,10 @@ impl Work<'_> {
                 .await?;
         }
         let messages: Vec<&NewMessage> =
-            records(batch, receipts).flat_map(|record| &record.messages).collect();
+            records(batch, receipts).flat_map(|record| &record.effects.messages).collect();
         self.messages(&messages).await?;
+        self.append(records(batch, receipts), &inserted).await?;
         Ok(())
-    }
-
-    async fn steps(&mut self, steps: &[(&Fence, &StepRow)]) -> Result<u64> {
-        let application = &self.identity.application;
-        self.values
-            .execute(self.connection, STEP, 10, steps, |query, (fence, step)| {
-                query
-                    .bind(fence.id.as_str())
-                    .bind(step.number)
-                    .bind(&step.name)
-                    .bind(&step.output)
-                    .bind(&step.error)
-                    .bind(&step.child)
-                    .bind(step.started)
-                    .bind(step.completed)
-                    .bind(&step.serialization)
-                    .bind(application.clone())
-            })
-            .await
     }
 
     async fn messages(&mut self, messages: &[&NewMessage]) -> Result<u64> {
@@ -355,10 +340,6 @@ fn records<'a>(batch: &'a [Write], receipts: &'a [Option<Receipt>]) -> impl Iter
 fn open_starts<'a>(batch: &'a [Write], receipts: &[Option<Receipt>]) -> Vec<&'a NewWorkflow> {
     let open = batch.iter().zip(receipts).filter(|(_, receipt)| receipt.is_none());
     open.filter_map(|(write, _)| if let Write::Start(new) = write { Some(&**new) } else { None }).collect()
-}
-
-fn first(record: &Record) -> i32 {
-    record.steps.first().map_or(0, |step| step.number)
 }
 
 /// The receipt of a write whose fence does not hold.

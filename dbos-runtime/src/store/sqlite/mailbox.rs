@@ -62,7 +62,7 @@ impl Sqlite {
         self.ask(async |c| query.fetch_all(c).await).await
     }
 
-    /// Which of the awaited messages and events are there.
+    /// Which of the awaited messages and events, and values of streams, are there.
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Result<Vec<Touched>> {
         let mut present = Vec::new();
         for (statement, wanted) in [(ARRIVED, true), (PUBLISHED, false)] {
@@ -82,6 +82,7 @@ impl Sqlite {
                 present.extend(usize::try_from(place).ok().and_then(|place| awaited.get(place)).cloned());
             }
         }
+        present.extend(self.appended(awaited).await?);
         Ok(present)
     }
 }

@@ -12,6 +12,7 @@ mod presence;
 mod queues;
 mod rows;
 mod steps;
+mod streams;
 mod tick;
 mod values;
 mod verify;

@@ -1,0 +1,17 @@
+//! The question about streams.
+
+use super::{Answer, Store};
+use crate::model::stream::StreamRun;
+
+impl Store {
+    /// The values of a stream from an offset on, and whether its workflow has ended; nothing when there is none.
+    pub(crate) async fn stream(
+        &self,
+        id: &str,
+        key: &str,
+        from: i64,
+        limit: u32,
+    ) -> Answer<Option<StreamRun>> {
+        ask!(self, backend => backend.stream(id, key, from, limit).await)
+    }
+}
