@@ -24,6 +24,7 @@ impl Engine for Ours {
             .register(begins)
             .register(publishes)
             .register(receives)
+            .register(writes)
             .register(parked::sleeps)
             .register(parked::waits);
         for number in 0..place.queues {
@@ -45,7 +46,7 @@ impl Engine for Ours {
             Flow::Begins => self.0.start(begins, input),
             Flow::Publishes => self.0.start(publishes, input),
             Flow::Receives => self.0.start(receives, input),
-            Flow::Writes => return Err("later".into()),
+            Flow::Writes => self.0.start(writes, input),
         };
         match id {
             Some(id) => start.id(id).await?,
@@ -73,8 +74,12 @@ impl Engine for Ours {
         event.ok_or_else(|| "no event came".into())
     }
 
-    async fn read(&self, _of: &str, _values: mpsc::UnboundedSender<i64>) -> Result<(), BoxError> {
-        Err("later".into())
+    async fn read(&self, of: &str, values: mpsc::UnboundedSender<i64>) -> Result<(), BoxError> {
+        let mut stream = self.0.read_stream(&WorkflowId::try_from(of)?, KEY);
+        while let Some(item) = stream.next().await {
+            values.send(item?.1)?;
+        }
+        Ok(())
     }
 
     async fn shutdown(&self) -> Result<(), BoxError> {
@@ -111,6 +116,15 @@ async fn receives(ctx: Ctx, count: i64) -> Result<i64, Error> {
         if let Some(sent) = ctx.recv(KEY).timeout(PATIENCE).await? {
             mark::began(sent);
         }
+    }
+    Ok(0)
+}
+
+#[workflow]
+async fn writes(ctx: Ctx, count: i64) -> Result<i64, Error> {
+    for _ in 0..count {
+        mark::turn().await;
+        ctx.write_stream(KEY, &mark::now()).await?;
     }
     Ok(0)
 }
