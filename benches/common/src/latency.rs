@@ -48,7 +48,7 @@ async fn take<E: Engine>(
                 engine.send(LONG_RUNNING, mark::now()).await?;
                 second.answer().await?
             }
-            Workload::Event => event(engine, second, &format!("publisher-{number}")).await?,
+            Workload::Event => event(engine, second, number).await?,
             _ => {
                 second.ask("").await?;
                 let value = tokio::time::timeout(PATIENCE, written.recv()).await?;
@@ -60,14 +60,19 @@ async fn take<E: Engine>(
     Ok(samples)
 }
 
-async fn event<E: Engine>(engine: &E, second: &mut Second, id: &str) -> Result<i64, BoxError> {
+async fn event<E: Engine>(
+    engine: &E,
+    second: &mut Second,
+    number: usize,
+) -> Result<i64, BoxError> {
+    let id = &format!("publisher-{number}");
     let read = async {
         let set = engine.event(id).await?;
         Ok::<_, BoxError>(mark::now() - set)
     };
     let publish = async {
         // The reader waits by then.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        pause(Workload::Event, number).await;
         second.ask(id).await
     };
     tokio::try_join!(read, publish).map(|(sample, ())| sample)

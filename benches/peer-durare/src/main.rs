@@ -45,7 +45,12 @@ impl Engine for Peer {
         let config = EngineConfig::default().executor_id(place.executor).recover_on_launch(true);
         let mut engine = DurableEngine::with_config(provider, config).await?;
         for number in 0..place.queues {
-            engine.register_queue(WorkflowQueue::new(queue(number)));
+            let mut queue = WorkflowQueue::new(queue(number));
+            if args.workload == Workload::Drain {
+                // By default it would claim 100 a second.
+                queue = queue.max_tasks_per_iteration(10_000);
+            }
+            engine.register_queue(queue);
         }
         if !place.works {
             engine.listen_queues(Vec::<String>::new());
