@@ -21,8 +21,8 @@ use crate::store::error::StoreError;
 
 /// Workflows of one claim: enough to recover thousands in a second, few enough to leave other processes their share.
 const MOST: u32 = 256;
-/// Past so many running workflows of a queue without limits, claims are paced: what other processes could run should not
-/// pile up here.
+/// Past so many running workflows of a queue, claims are paced, and wait while the journal is behind: what other
+/// processes could run should not pile up here.
 const PILE: usize = 1024;
 const PACE: Duration = Duration::from_millis(50);
 /// How soon a claim that met another process's is tried again, with chance added.
@@ -179,6 +179,10 @@ impl Dispatcher {
     async fn claim(&mut self, queue: &Queue) -> bool {
         let shared = &self.shared;
         let load = shared.loads.of(&queue.name);
+        if load > PILE && shared.journal.is_behind() {
+            self.look_again(&queue.name, PACE);
+            return false;
+        }
         let room = queue
             .worker_concurrency
             .map_or(MOST, |most| most.saturating_sub(u32::try_from(load).unwrap_or(u32::MAX)).min(MOST));
