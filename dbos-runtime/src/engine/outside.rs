@@ -187,7 +187,7 @@ macro_rules! outside_verbs {
             $crate::engine::outside::cancel(self.shared(), id).await
         }
 
-        /// Reads a workflow's stream, from the first value on and live; see [`StreamReader`].
+        /// Reads a workflow's stream, from the first value on and live; see [`StreamReader`](crate::StreamReader).
         ///
         /// # Examples
         ///
