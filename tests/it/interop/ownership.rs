@@ -37,7 +37,7 @@ with_each_peer! {
     async fn a_name_that_another_application_has_is_refused(fresh: Fresh, peer: Peer) {
         let dbos = launch(&fresh).await;
         let error = dbos.queues().register(Queue::new(peer.queue())).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert_eq!(error.kind(), ErrorKind::NameInUse, "{error}");
         peer.ask("register_queue", json!({"name": QUEUE, "concurrency": 1})).await.unwrap_err();
         let error = builder(&fresh).application_version(peer.version()).launch().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Initialization, "{error}");
