@@ -15,6 +15,7 @@ mod cron;
 mod drops;
 mod faults;
 mod http_layer;
+mod interop;
 mod peers;
 mod schema_parity;
 mod tidy;
