@@ -93,6 +93,7 @@ impl Dispatcher {
         let shared = Arc::clone(&self.shared);
         let poll = shared.config.poll;
         self.next_tick = Instant::now() + poll;
+        let changes = shared.queues.changes();
         let tick = match shared.store.tick(&self.names).await {
             Ok(tick) => tick,
             Err(error) => {
@@ -104,7 +105,7 @@ impl Dispatcher {
             }
         };
         shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now));
-        shared.queues.set(tick.queues.iter().map(QueueRow::queue));
+        shared.queues.set(tick.queues.iter().map(QueueRow::queue), changes);
         if let Some(shortest) = shared.queues.shortest_interval() {
             self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));
         }
