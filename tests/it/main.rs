@@ -15,6 +15,7 @@ mod drops;
 mod faults;
 mod http_layer;
 mod peers;
+mod processes;
 mod schema_parity;
 mod tidy;
 mod widget_store;

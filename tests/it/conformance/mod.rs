@@ -1,7 +1,10 @@
 //! The behaviour of the engine, each on both backends.
 
+mod applications;
 mod cancel;
 mod children;
+mod clients;
+mod debounce;
 mod events;
 mod gauge;
 mod guard_transactions;
@@ -11,12 +14,15 @@ mod ledger;
 mod messages;
 mod ownership;
 mod payloads;
+mod query_plans;
 mod queue_limits;
+mod queue_options;
 mod queues;
 mod recovery;
 mod replay;
 mod retries;
 mod scene;
+mod send_all;
 mod sends;
 mod shutdown;
 mod sleeps;
@@ -26,6 +32,7 @@ mod stream_readers;
 mod streams;
 mod support;
 mod takeover;
+mod timeouts;
 mod transaction_faults;
 mod transactions;
 mod values;
