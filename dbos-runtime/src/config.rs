@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
 use crate::model::queue::{self, Queue};
+use crate::model::retention::Retention;
+use crate::model::schedule::NewSchedule;
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -24,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) startup_timeout: Duration,
     pub(crate) patience: Duration,
     pub(crate) poll: Duration,
+    pub(crate) listing_timeout: Option<Duration>,
+    pub(crate) retention: Option<Retention>,
+    pub(crate) schedule_poll: Duration,
+    pub(crate) schedules: Vec<NewSchedule>,
     /// Registered at launch.
     pub(crate) queues: Vec<Queue>,
     /// The only queues to work on, besides the internal one.
@@ -47,6 +53,10 @@ impl Config {
             startup_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             poll: Duration::from_secs(1),
+            listing_timeout: Some(Duration::from_secs(30)),
+            retention: None,
+            schedule_poll: Duration::from_secs(30),
+            schedules: Vec::new(),
             queues: Vec::new(),
             listen: None,
         }
@@ -55,6 +65,13 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         limits::application(&self.name)?;
         self.check_connection()?;
+        if let Some(retention) = &self.retention {
+            retention.check()?;
+        }
+        limits::duration("the polling interval of schedules", self.schedule_poll)?;
+        if self.schedule_poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval of schedules must be at least 10 ms"));
+        }
         for (index, queue) in self.queues.iter().enumerate() {
             queue.check()?;
             if self.queues.iter().take(index).any(|other| other.name == queue.name) {
@@ -80,6 +97,9 @@ impl Config {
         limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        if let Some(limit) = self.listing_timeout {
+            limits::statement_timeout(limit)?;
         }
         Ok(())
     }
@@ -158,6 +178,9 @@ mod tests {
             Config { pool_size: 0, ..good() },
             Config { lanes: 0, ..good() },
             Config { poll: Duration::ZERO, ..good() },
+            Config { listing_timeout: Some(Duration::ZERO), ..good() },
+            Config { retention: Some(Retention::new()), ..good() },
+            Config { schedule_poll: Duration::ZERO, ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

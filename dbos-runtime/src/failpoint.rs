@@ -48,7 +48,18 @@ boundaries! {
     Takeover => "takeover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
+    Resume => "resume",
+    Fork => "fork",
+    Rewind => "rewind",
+    Delete => "delete",
+    Delay => "delay",
     Register => "register",
+    Attributes => "attributes",
+    Import => "import",
+    Collect => "collect",
+    Promote => "promote",
+    Schedule => "schedule",
+    Fire => "fire",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

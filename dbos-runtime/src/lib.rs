@@ -85,6 +85,7 @@
 //! | [`workflow`](macro@workflow) | makes an `async fn` a workflow: named, typed, registered with [`Builder::register`] |
 //! | [`Ctx`] | what a workflow's body is given: the state, and the durable verbs |
 //! | [`WorkflowHandle`] | a started workflow: its id, its status, its result |
+//! | [`Workflows`] | the workflows of the database: listed, counted, changed, moved, deleted |
 //! | [`Datasource`] | the application's own tables, written by steps exactly once with [`Ctx::transaction`] |
 //! | [`Error`], [`DurableError`] | what goes wrong in the runtime, and what a workflow may fail with |
 //!
@@ -119,14 +120,26 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
-    Message, Queues, ReadStreamOffset, ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send,
-    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
-    StreamPage, StreamReader, Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
+    ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
+    Patch, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedSchedules, RecordedStream,
+    RecordedWorkflows, Recv, RecvOptions, Registration, ResumeOptions, ResumeWorkflows, Retry, Rewind,
+    Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Select, Send, SendMessage,
+    SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage,
+    StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle, WorkflowRef,
+    Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::aggregate::{
+    GroupBy, Metrics, StepAggregate, StepAggregates, WorkflowAggregate, WorkflowAggregates,
+};
+pub use model::export::ExportedWorkflow;
+pub use model::filter::{Filter, StepFilter};
+pub use model::fork::ForkPoint;
+pub use model::info::{Payload, StepInfo, WorkflowInfo};
 pub use model::queue::{OnConflict, Queue, RateLimit};
+pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
 #[doc(hidden)]
 pub use store::enlisted::Enlisted;
@@ -139,6 +152,21 @@ pub mod testing {
     /// The names of all commit boundaries at which `DBOS_FAILPOINT` can have the process killed.
     pub fn boundaries() -> &'static [&'static str] {
         crate::failpoint::ALL
+    }
+
+    /// The next times of a cron expression in a zone after an instant, as they are written there; fewer at the end of
+    /// the calendar.
+    ///
+    /// # Errors
+    ///
+    /// As for a [`Schedule`](crate::Schedule) with that expression.
+    pub fn cron_times(
+        cron: &str,
+        zone: &str,
+        after: crate::Timestamp,
+        count: usize,
+    ) -> crate::Result<Vec<String>> {
+        crate::engine::cron_times(cron, zone, after, count)
     }
 }
 

@@ -16,15 +16,22 @@ macro_rules! ask {
 }
 
 pub(crate) mod bell;
+mod conditions;
 pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
+mod listing;
+pub(crate) mod management;
 pub(crate) mod migrate;
 pub(crate) mod presence;
 mod queues;
 mod receipts;
+mod retention;
 mod rows;
+mod schedules;
 mod streams;
+mod transfer;
+mod versions;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
@@ -47,7 +54,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::{self, Boundary, Side};
 use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
-use crate::model::workflow::{Ending, Fence, Identity, WorkflowRow};
+use crate::model::workflow::{Ending, Fence, Identity};
 use crate::model::write::Touched;
 use crate::time::Timestamp;
 
@@ -126,11 +133,6 @@ impl Store {
         ask!(self, backend => backend.now().await)
     }
 
-    /// The facts of one workflow.
-    pub(crate) async fn look(&self, id: &str) -> Answer<Option<WorkflowRow>> {
-        ask!(self, backend => backend.look(id).await)
-    }
-
     /// Where these workflows stand; missing ones are left out.
     pub(crate) async fn endings(&self, ids: &[&str]) -> Answer<Vec<Ending>> {
         ask!(self, backend => backend.endings(ids).await)
@@ -160,14 +162,6 @@ impl Store {
         Ok(parked)
     }
 
-    /// Cancels a workflow that has not ended with an outcome; how many rows that was.
-    pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        failpoint::pass(Boundary::Cancel, Side::Before);
-        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
-        failpoint::pass(Boundary::Cancel, Side::After);
-        Ok(cancelled)
-    }
-
     /// All recorded steps of a workflow, in order.
     pub(crate) async fn history(&self, id: &str) -> Answer<Vec<StepRow>> {
         ask!(self, backend => backend.history(id).await)
@@ -191,13 +185,5 @@ impl Store {
     /// Which of the awaited messages and events are there.
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Answer<Vec<Touched>> {
         ask!(self, backend => backend.present(awaited).await)
-    }
-
-    /// Registers the running version; the name of the application that has it.
-    pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
-        failpoint::pass(Boundary::Register, Side::Before);
-        let owner = ask!(self, backend => backend.register_version(row_id).await)?;
-        failpoint::pass(Boundary::Register, Side::After);
-        Ok(owner)
     }
 }

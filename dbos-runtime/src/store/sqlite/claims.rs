@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Executor, Row, Sqlite as Db};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Db};
 
 use super::{Sqlite, rows};
 use crate::ids::OwnerToken;
@@ -18,7 +18,8 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 macro_rules! eligible {
     () => {
         "w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED', 'PENDING')
-    AND w.name IN (SELECT value FROM json_each(?2)) AND (w.application_name = ?3 OR w.application_name IS NULL)
+    AND w.name || char(31) || coalesce(w.config_name, '') IN (SELECT value FROM json_each(?2))
+    AND (w.application_name = ?3 OR w.application_name IS NULL)
     AND (w.application_version = ?4 OR (w.application_version IS NULL AND ?4 = coalesce((
         SELECT version_name FROM application_versions WHERE application_name = ?3 OR application_name IS NULL
         ORDER BY version_timestamp DESC LIMIT 1), ?4)))"
@@ -89,10 +90,11 @@ impl Sqlite {
         token: &OwnerToken,
     ) -> std::result::Result<Vec<Claimed>, StoreError> {
         self.change(async |c| {
-            c.execute("BEGIN IMMEDIATE").await?;
-            let claimed = Claiming { connection: c, claim, identity: &self.identity }.claim(token).await;
-            c.execute(if claimed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-            claimed
+            let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
+            let claiming = Claiming { connection: &mut transaction, claim, identity: &self.identity };
+            let claimed = claiming.claim(token).await?;
+            transaction.commit().await?;
+            Ok(claimed)
         })
         .await
     }
