@@ -379,18 +379,18 @@ on_each_backend! {
         let gauge = Gauge::open();
         let dbos = jobs(&fresh, &gauge).await;
         let start = |id: &str| job(&dbos, id).class_name("Jobs").config_name("eu");
-        assert_eq!(ends(&start("a").await.unwrap()).await, "a");
+        // It waits for a process that has this instance.
+        start("a").await.unwrap();
         assert_eq!(
-            fresh.rows("SELECT class_name, config_name FROM workflow_status").await,
-            [json!({"class_name": "Jobs", "config_name": "eu"})]
+            fresh.rows("SELECT class_name, config_name, status FROM workflow_status").await,
+            [json!({"class_name": "Jobs", "config_name": "eu", "status": "ENQUEUED"})]
         );
         assert!(!start("a").await.unwrap().created());
         for other in [start("a").config_name("us"), start("a").class_name("Others"), job(&dbos, "a")] {
             assert_kind(other.await, ErrorKind::ConflictingWorkflow);
         }
-        let direct = dbos.start(JOB, "b".to_owned()).id("b").class_name("Jobs").await.unwrap();
-        ends(&direct).await;
-        assert_eq!(column(&fresh, "b", "class_name").await, "Jobs");
+        assert_eq!(ends(&job(&dbos, "b").class_name("Jobs").await.unwrap()).await, "b");
+        assert_eq!((column(&fresh, "b", "class_name").await, status(&fresh, "a").await), (json!("Jobs"), "ENQUEUED".to_owned()));
         crash(&dbos).await;
     }
 

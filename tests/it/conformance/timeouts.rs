@@ -56,7 +56,7 @@ async fn insert(fresh: &Fresh, id: &str, status: &str, deadline: &str, changes: 
 }
 
 on_each_backend! {
-    // G.174, L.332: wherever it waits, its body learns of it, and no later durable call goes through.
+    // G.174: wherever it waits, its body learns of it, and no later durable call goes through.
     async fn past_its_time_limit_a_workflow_is_cancelled(fresh: Fresh) {
         let log = Log::default();
         let notes = log.clone();
