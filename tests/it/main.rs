@@ -17,6 +17,7 @@ mod faults;
 mod http_layer;
 mod interop;
 mod peers;
+mod processes;
 mod schema_parity;
 mod tidy;
 mod widget_store;

@@ -111,6 +111,7 @@ impl Dispatcher {
         let shared = Arc::clone(&self.shared);
         let poll = shared.config.poll;
         self.next_tick = Instant::now() + poll;
+        let changes = shared.queues.changes();
         self.ticks = self.ticks.wrapping_add(1);
         let own = if self.peers.is_due(self.ticks) { shared.presence.lock() } else { None };
         let tick = match shared.store.tick(&self.names, own).await {
@@ -124,7 +125,7 @@ impl Dispatcher {
             }
         };
         shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now));
-        shared.queues.set(tick.queues.iter().map(QueueRow::queue));
+        shared.queues.set(tick.queues.iter().map(QueueRow::queue), changes);
         if let Some(shortest) = shared.queues.shortest_interval() {
             self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));
         }

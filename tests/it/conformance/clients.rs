@@ -1,268 +1,385 @@
-//! Programs that run no workflows: they enqueue, send, read and manage from outside, also within transactions of their
-//! own.
+//! Clients: programs that run no workflows, and writes that join a transaction of the caller's own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dbos_runtime::{Client, ClientBuilder, Dbos, Error, ErrorKind, Message, OnConflict, Queue, WorkflowRef};
-use harness::{Backend, Fresh, on_each_backend};
+use dbos_runtime::{Client, Dbos, Error, ErrorKind, OnConflict, Queue, Start, WorkflowHandle};
+use harness::{Backend, Fresh, on_each_backend, until};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use super::scene::{self, W, id, launch_as, status};
+use super::gauge::{Gauge, JOB};
+use super::scene::{Ctx, HOUR, W, assert_kind, crash, id, launch, launch_as, result_of, start, steps};
 
-fn client(fresh: &Fresh) -> ClientBuilder {
+const NOTHING_BUT_QUEUES: &str = "a client runs no workflows";
+
+async fn client(fresh: &Fresh) -> Client {
     let builder = Client::builder().database_url(fresh.url()).application("tests");
-    builder.polling_interval(Duration::from_millis(20))
+    builder.polling_interval(Duration::from_millis(50)).connect().await.unwrap()
 }
 
-async fn connect(fresh: &Fresh) -> Client {
-    client(fresh).connect().await.unwrap()
+/// A connection of the caller's own, in a transaction.
+enum Caller {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
 }
 
-/// A runtime that works on the queue `q`; its workflow gives back what it is given.
-async fn worker(fresh: &Fresh) -> Dbos {
-    let queue = Queue::new("q").polling_interval(Duration::from_millis(20));
-    launch_as(harness::builder(fresh).queue(queue), async |_, input| Ok(input)).await
-}
+impl Caller {
+    async fn begin(fresh: &Fresh) -> Self {
+        let mut caller = match fresh.backend() {
+            Backend::Sqlite => Self::Sqlite(SqliteConnection::connect(fresh.url()).await.unwrap()),
+            Backend::Postgres => Self::Postgres(PgConnection::connect(fresh.url()).await.unwrap()),
+        };
+        caller.run("BEGIN").await;
+        caller.run("INSERT INTO own VALUES (1)").await;
+        caller
+    }
 
-async fn row(fresh: &Fresh, id: &str, columns: &str) -> Value {
-    let sql = format!("SELECT {columns} FROM workflow_status WHERE workflow_uuid = '{id}'");
-    fresh.rows(&sql).await.remove(0)
-}
-
-async fn count(fresh: &Fresh, table: &str) -> i64 {
-    fresh.scalar(&format!("SELECT count(*) FROM {table}")).await
-}
-
-/// Runs the same steps in a transaction on the test's own connection, and commits it or rolls it back.
-macro_rules! in_a_transaction {
-    ($fresh:expr, $commit:expr, |$connection:ident| $steps:block) => {
-        match $fresh.backend() {
-            Backend::Postgres => in_a_transaction!(PgConnection, $fresh, $commit, |$connection| $steps),
-            Backend::Sqlite => in_a_transaction!(SqliteConnection, $fresh, $commit, |$connection| $steps),
+    async fn run(&mut self, sql: &'static str) {
+        match self {
+            Self::Sqlite(connection) => drop(sqlx::raw_sql(sql).execute(connection).await.unwrap()),
+            Self::Postgres(connection) => drop(sqlx::raw_sql(sql).execute(connection).await.unwrap()),
         }
-    };
-    ($driver:ident, $fresh:expr, $commit:expr, |$connection:ident| $steps:block) => {{
-        let mut own = $driver::connect($fresh.url()).await.unwrap();
-        let mut transaction = own.begin().await.unwrap();
-        {
-            let $connection = &mut *transaction;
-            $steps
+    }
+
+    async fn start(&mut self, start: Start<String, Error>) -> Result<WorkflowHandle<String>, Error> {
+        match self {
+            Self::Sqlite(connection) => start.within(connection).await,
+            Self::Postgres(connection) => start.within(connection).await,
         }
-        if $commit {
-            transaction.commit().await.unwrap();
-        } else {
-            transaction.rollback().await.unwrap();
+    }
+
+    async fn send(&mut self, client: &Client, to: &str, key: &str) -> Result<bool, Error> {
+        let send = client.send(&id(to), "hello").idempotency_key(key);
+        match self {
+            Self::Sqlite(connection) => send.within(connection).await,
+            Self::Postgres(connection) => send.within(connection).await,
         }
-    }};
+    }
+}
+
+/// A table of the application's own.
+async fn own_table(fresh: &Fresh) {
+    let table = if fresh.backend() == Backend::Postgres { "public.own" } else { "own" };
+    fresh.execute(&format!("CREATE TABLE {table} (n INTEGER)")).await;
+}
+
+async fn count(fresh: &Fresh, from: &str) -> i64 {
+    fresh.scalar(&format!("SELECT count(*) FROM {from}")).await
+}
+
+/// The tables of a database.
+async fn tables(fresh: &Fresh) -> i64 {
+    match fresh.backend() {
+        Backend::Sqlite => count(fresh, "sqlite_master").await,
+        Backend::Postgres => {
+            count(
+                fresh,
+                "information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema')",
+            )
+            .await
+        }
+    }
 }
 
 on_each_backend! {
-    // P450, P451
-    async fn a_client_enqueues_by_name_and_waits_for_the_result(fresh: Fresh) {
-        let client = connect(&fresh).await;
-        let handle = client.enqueue("q", "w", &json!({"n": 1})).id("w").await.unwrap();
-        let columns = "status, executor_id, application_name, application_version, owner_xid";
-        let expected = json!({"status": "ENQUEUED", "executor_id": null, "application_name": "tests",
-            "application_version": null, "owner_xid": null});
-        assert_eq!(row(&fresh, "w", columns).await, expected);
-        let _worker = worker(&fresh).await;
-        let result = tokio::time::timeout(scene::HOUR, handle.result()).await.unwrap();
-        assert_eq!(result.unwrap(), json!({"n": 1}));
-        let claimed = row(&fresh, "w", "executor_id, application_version").await;
-        assert_eq!(claimed, json!({"executor_id": "local", "application_version": "v1"}));
-        client.close().await;
-    }
-
-    // P452
-    async fn a_client_never_migrates(fresh: Fresh) {
-        let empty = Fresh::new(fresh.backend()).await;
-        let refused = client(&empty).connect().await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Initialization, "{refused}");
-        let tables = match empty.backend() {
-            Backend::Sqlite => "SELECT count(*) FROM sqlite_master",
-            Backend::Postgres => "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'dbos'",
-        };
-        assert_eq!(empty.scalar(tables).await, 0);
-    }
-
-    // P456: a start and a message, and nothing of either unless the caller commits.
-    async fn what_joins_a_transaction_exists_when_it_commits(fresh: Fresh) {
-        let client = connect(&fresh).await;
-        let _worker = worker(&fresh).await;
-        for commit in [false, true] {
-            in_a_transaction!(fresh, commit, |connection| {
-                let handle = client.start(W, json!(7)).id("w").queue("q").within(connection).await.unwrap();
-                assert!(handle.created());
-                let send = client.send(&id("w"), &"hello").topic("t").idempotency_key("k");
-                assert!(send.within(connection).await.unwrap());
-            });
-            let rows = i64::from(commit);
-            assert_eq!((count(&fresh, "workflow_status").await, count(&fresh, "notifications").await), (rows, rows));
+    // P.450, P.451, P.462: what a client without a name writes belongs to nobody until it is claimed.
+    async fn a_client_enqueues_for_whoever_takes_it_and_waits_for_the_result(fresh: Fresh) {
+        let nobody = Client::builder().database_url(fresh.url()).polling_interval(Duration::from_millis(50));
+        let nobody = nobody.connect().await.unwrap();
+        let named = client(&fresh).await;
+        let typed = nobody.start(JOB, "a".to_owned()).id("a").queue("q").await.unwrap();
+        let by_name = nobody.enqueue("q", "job", "b").id("b").await.unwrap();
+        named.start(JOB, "c".to_owned()).id("c").queue("q").await.unwrap();
+        let facts = "SELECT workflow_uuid AS id, application_name AS app, application_version AS v, executor_id AS e, status AS s
+            FROM workflow_status ORDER BY 1";
+        assert_eq!(fresh.rows(facts).await, [
+            json!({"id": "a", "app": null, "v": null, "e": null, "s": "ENQUEUED"}),
+            json!({"id": "b", "app": null, "v": null, "e": null, "s": "ENQUEUED"}),
+            json!({"id": "c", "app": "tests", "v": null, "e": null, "s": "ENQUEUED"}),
+        ]);
+        assert_eq!(typed.try_result().await.unwrap(), None);
+        let gauge = Gauge::open();
+        let dbos = gauge.register(harness::builder(&fresh)).executor_id("worker").queue(Queue::new("q")).launch().await.unwrap();
+        assert_eq!(typed.result().await.unwrap(), "a");
+        assert_eq!(by_name.result().await.unwrap(), "b");
+        until("all have ended", async || count(&fresh, "workflow_status WHERE status = 'SUCCESS'").await == 3).await;
+        for row in fresh.rows(facts).await {
+            assert_eq!((&row["app"], &row["v"], &row["e"]), (&json!("tests"), &json!("v1"), &json!("worker")), "{row}");
         }
+        crash(&dbos).await;
+        nobody.close().await;
+        named.close().await;
+    }
+
+    // P.450: it talks to workflows that run elsewhere.
+    async fn a_client_sends_reads_and_cancels(fresh: Fresh) {
+        let dbos = launch(&fresh, async |ctx: Ctx, _| {
+            let said = ctx.recv::<String>("t").timeout(HOUR).await?;
+            ctx.set_event("said", &said).await?;
+            ctx.sleep(HOUR).await?;
+            Ok(Value::Null)
+        })
+        .await;
+        start(&dbos, "w").await;
+        let client = client(&fresh).await;
+        assert!(client.send(&id("w"), "hello").topic("t").await.unwrap());
+        let said = client.get_event::<String>(&id("w"), "said", Duration::from_secs(10)).await.unwrap();
+        assert_eq!(said.as_deref(), Some("hello"));
+        assert_eq!(client.info("w").await.unwrap().name.as_deref(), Some("w"));
+        assert!(client.cancel(&id("w")).await.unwrap());
         let handle = client.retrieve::<Value, Error>("w").await.unwrap();
-        assert_eq!(tokio::time::timeout(Duration::from_secs(10), handle.result()).await.unwrap().unwrap(), json!(7));
+        assert_kind(result_of(&handle).await, ErrorKind::AwaitedWorkflowCancelled);
+        assert_kind(client.info("nobody").await, ErrorKind::NonExistentWorkflow);
+        client.ping().await.unwrap();
+        client.close().await;
+        crash(&dbos).await;
     }
 
-    // P457: the refusal leaves the rest of the transaction as it is.
-    async fn a_refusal_inside_a_transaction_does_not_end_it(fresh: Fresh) {
-        let client = connect(&fresh).await;
-        client.start(W, Value::Null).id("holder").queue("q").deduplication_id("d").await.unwrap();
-        in_a_transaction!(fresh, true, |connection| {
-            let start = |id: &str| client.start(W, Value::Null).id(id).queue("q");
-            let refused = start("second").deduplication_id("d").within(connection).await.unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::QueueDeduplicated, "{refused}");
-            start("third").within(connection).await.unwrap();
-            for unqueued in [client.start(W, Value::Null).id("direct"), start("x").deduplication_id("d").attach_to_duplicate()] {
-                assert_eq!(unqueued.within(connection).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
-            }
-        });
-        in_a_transaction!(fresh, false, |connection| {
-            let nobody = client.send(&id("nobody"), &1).within(connection).await.unwrap_err();
-            assert_eq!(nobody.kind(), ErrorKind::NonExistentWorkflow, "{nobody}");
-        });
-        let ids = fresh.query("SELECT workflow_uuid FROM workflow_status ORDER BY workflow_uuid").await.concat();
-        assert_eq!(ids, ["holder", "third"].map(|id| Some(id.to_owned())));
+    // P.452: it neither makes tables nor files, and says what is missing.
+    async fn a_client_does_not_migrate(fresh: Fresh) {
+        let empty = Fresh::new(fresh.backend()).await;
+        let before = tables(&empty).await;
+        for _ in 0..2 {
+            let error = Client::builder().database_url(empty.url()).connect().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Initialization, "{error}");
+        }
+        assert_eq!((before, tables(&empty).await), (0, 0));
+        if fresh.backend() == Backend::Sqlite {
+            let folder = tempfile::tempdir().unwrap();
+            let missing = folder.path().join("missing.sqlite");
+            let builder = Client::builder().database_url(format!("sqlite://{}", missing.display()));
+            assert_kind(builder.connect().await, ErrorKind::Initialization);
+            assert!(!missing.exists());
+        }
     }
 
-    // P459
-    async fn a_client_has_no_version_to_register_a_queue_by(fresh: Fresh) {
-        let client = connect(&fresh).await;
-        let register = client.queues().register_with(Queue::new("q"), OnConflict::UpdateIfLatestVersion).await;
-        assert_eq!(register.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    // P.455: a database that is not there is said so, soon.
+    async fn a_database_that_cannot_be_reached_fails_the_connect(fresh: Fresh) {
+        let url = match fresh.backend() {
+            Backend::Sqlite => "sqlite:///no/such/folder/db.sqlite",
+            Backend::Postgres => "postgres://nobody@127.0.0.1:1/nothing",
+        };
+        let connect = Client::builder().database_url(url).connect();
+        let error = tokio::time::timeout(Duration::from_secs(10), connect).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Initialization, "{error}");
+        assert_kind(Client::builder().connect().await, ErrorKind::InvalidArgument);
+        let bad_name = Client::builder().database_url(fresh.url()).application("No").connect();
+        assert_kind(bad_name.await, ErrorKind::InvalidArgument);
+    }
+
+    // A client has nobody who would run it.
+    async fn a_client_cannot_start_a_workflow_without_a_queue(fresh: Fresh) {
+        let client = client(&fresh).await;
+        let error = client.start(JOB, "a".to_owned()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains(NOTHING_BUT_QUEUES), "{error}");
+        assert_kind(client.start(JOB, "a".to_owned()).priority(1).await, ErrorKind::InvalidArgument);
+        assert_eq!(count(&fresh, "workflow_status").await, 0);
+        client.close().await;
+        assert!(client.start(JOB, "a".to_owned()).queue("q").await.is_err(), "it is closed");
+        assert_eq!(count(&fresh, "workflow_status").await, 0);
+    }
+
+    // P.459
+    async fn a_client_registers_queues_but_not_by_version(fresh: Fresh) {
+        let nobody = Client::builder().database_url(fresh.url()).connect().await.unwrap();
+        let by_version = nobody.queues().register_with(Queue::new("q"), OnConflict::UpdateIfLatestVersion).await;
+        assert_kind(by_version, ErrorKind::InvalidArgument);
         assert_eq!(count(&fresh, "queues").await, 0);
-        client.queues().register(Queue::new("q").concurrency(2)).await.unwrap();
-        assert_eq!(client.queues().get("q").await.unwrap().unwrap().concurrency, Some(2));
+        nobody.queues().register(Queue::new("q").concurrency(3)).await.unwrap();
+        nobody.queues().register_with(Queue::new("q"), OnConflict::NeverUpdate).await.unwrap();
+        assert_eq!(nobody.queues().get("q").await.unwrap().unwrap().concurrency, Some(3));
+        assert_eq!(count(&fresh, "queues WHERE application_name IS NULL").await, 1);
+        // What it once knew does not bind it: it does not look again by itself.
+        let named = client(&fresh).await;
+        named.queues().register(Queue::new("p")).await.unwrap();
+        nobody.queues().update("p", |queue| queue.partition_concurrency(1)).await.unwrap();
+        named.start(JOB, "a".to_owned()).queue("p").partition_key("k").await.unwrap();
+        nobody.close().await;
+        named.close().await;
     }
 
-    // P460
-    async fn what_a_client_does_inside_a_workflow_is_no_step(fresh: Fresh) {
-        let client = connect(&fresh).await;
+    // P.460
+    async fn what_a_workflow_does_with_a_client_is_no_step(fresh: Fresh) {
+        let client = client(&fresh).await;
         let inside = client.clone();
-        let dbos = launch_as(harness::builder(&fresh), move |ctx, _| {
+        let dbos = launch(&fresh, move |ctx: Ctx, input: Value| {
             let client = inside.clone();
             async move {
-                client.enqueue("elsewhere", "another", &()).id("other").await?;
-                client.send(ctx.workflow_id(), &1).await?;
-                Ok(json!(client.cancel(&id("other")).await?))
+                if input == "other" {
+                    ctx.sleep(HOUR).await?;
+                }
+                ctx.step("first", || async { Ok(()) }).await?;
+                client.info("other").await?;
+                client.start(JOB, "x".to_owned()).id("x").queue("q").await?;
+                client.send(&id("other"), "m").await?;
+                let cancelled = client.cancel(&id("other")).await?;
+                ctx.step("second", || async { Ok(()) }).await?;
+                Ok(json!(cancelled))
             }
         })
         .await;
-        let handle = scene::start(&dbos, "w").await;
-        assert_eq!(scene::result_of(&handle).await.unwrap(), json!(true));
-        assert_eq!(scene::steps(&fresh, "w").await.len(), 0);
-        assert_eq!((status(&fresh, "other").await, count(&fresh, "notifications").await), ("CANCELLED".to_owned(), 1));
+        dbos.start(W, json!("other")).id("other").await.unwrap();
+        assert_eq!(result_of(&start(&dbos, "w").await).await.unwrap(), true);
+        let names: Vec<_> = steps(&fresh, "w").await.into_iter().map(|step| step[1].clone().unwrap()).collect();
+        assert_eq!(names, ["first", "second"]);
+        assert_eq!(count(&fresh, "workflow_status WHERE workflow_uuid = 'x' AND parent_workflow_id IS NULL").await, 1);
+        crash(&dbos).await;
+        client.close().await;
     }
 
-    // P462, P464: nobody's work is done by whoever comes first, and is theirs from then on.
-    async fn a_client_without_an_application_writes_rows_that_belong_to_nobody(fresh: Fresh) {
-        let nobody = Client::builder().database_url(fresh.url()).connect().await.unwrap();
-        nobody.enqueue("q", "w", &1).id("w").await.unwrap();
-        assert_eq!(row(&fresh, "w", "application_name").await, json!({"application_name": null}));
-        let worker = worker(&fresh).await;
-        let handle = worker.retrieve::<Value, Error>("w").await.unwrap();
-        assert_eq!(scene::result_of(&handle).await.unwrap(), json!(1));
-        assert_eq!(row(&fresh, "w", "application_name").await, json!({"application_name": "tests"}));
+    // P.456, H.213: it is there when the caller commits, and not before.
+    async fn what_is_started_and_sent_within_a_transaction_is_there_after_its_commit(fresh: Fresh) {
+        own_table(&fresh).await;
+        let gauge = Gauge::open();
+        let dbos = gauge.register(harness::builder(&fresh)).queue(Queue::new("q")).launch().await.unwrap();
+        dbos.start(JOB, "there".to_owned()).id("there").await.unwrap().result().await.unwrap();
+        let client = client(&fresh).await;
+        let mut caller = Caller::begin(&fresh).await;
+        let handle = caller.start(client.start(JOB, "a".to_owned()).id("a").queue("q")).await.unwrap();
+        assert!(handle.created());
+        // A runtime joins a transaction just as well.
+        let own = caller.start(dbos.start(JOB, "b".to_owned()).id("b").queue("q")).await.unwrap();
+        assert!(caller.send(&client, "there", "k").await.unwrap());
+        assert!(!caller.send(&client, "there", "k").await.unwrap(), "it sees its own");
+        assert_kind(client.info("a").await, ErrorKind::NonExistentWorkflow);
+        assert_eq!((count(&fresh, "workflow_status").await, count(&fresh, "notifications").await), (1, 0));
+        caller.run("COMMIT").await;
+        assert_eq!((handle.result().await.unwrap(), own.result().await.unwrap()), ("a".to_owned(), "b".to_owned()));
+        assert_eq!((count(&fresh, "own").await, count(&fresh, "notifications").await), (1, 1));
+        crash(&dbos).await;
+        client.close().await;
     }
 
-    // P463: everything else is the same.
-    async fn another_applications_work_is_neither_claimed_nor_recovered(fresh: Fresh) {
-        let client = connect(&fresh).await;
-        let start = |id: &str| client.start(WorkflowRef::<Value, Value>::named("w"), json!(1)).id(id).queue("q");
-        start("theirs").application("others").application_version("v1").await.unwrap();
-        start("running").application("others").await.unwrap();
-        fresh.execute("UPDATE workflow_status SET status = 'PENDING', executor_id = 'local', application_version = 'v1'
-            WHERE workflow_uuid = 'running'").await;
-        let worker = worker(&fresh).await;
-        // What came last is done, so the others were passed over.
-        let ours = start("ours").await.unwrap();
-        assert_eq!(scene::result_of(&ours).await.unwrap(), json!(1));
-        assert_eq!(status(&fresh, "theirs").await, "ENQUEUED");
-        assert_eq!(status(&fresh, "running").await, "PENDING");
-        worker.shutdown(Duration::ZERO).await;
-    }
-
-    // P461: all that a runtime writes bears its name, all that a workflow of its does too.
-    async fn a_runtime_stamps_everything_it_writes(fresh: Fresh) {
-        let queue = Queue::new("q");
-        let dbos = launch_as(harness::builder(&fresh).queue(queue), async |ctx, input: Value| {
-            ctx.step("one", || async { Ok(()) }).await?;
-            Ok(input)
-        })
-        .await;
-        for queue in [None, Some("q")] {
-            let start = dbos.start(W, Value::Null);
-            let start = if let Some(queue) = queue { start.queue(queue) } else { start };
-            scene::result_of(&start.await.unwrap()).await.unwrap();
+    // P.456, H.212
+    async fn what_is_started_and_sent_within_a_transaction_goes_with_its_rollback(fresh: Fresh) {
+        own_table(&fresh).await;
+        let client = client(&fresh).await;
+        client.start(JOB, "there".to_owned()).id("there").queue("q").await.unwrap();
+        let mut caller = Caller::begin(&fresh).await;
+        let start = || client.start(JOB, "a".to_owned()).id("a").queue("q").deduplication_id("d");
+        caller.start(start()).await.unwrap();
+        caller.send(&client, "there", "k").await.unwrap();
+        caller.run("ROLLBACK").await;
+        for table in ["own", "notifications", "workflow_status WHERE workflow_uuid = 'a'", "workflow_input WHERE workflow_uuid = 'a'"] {
+            assert_eq!(count(&fresh, table).await, 0, "{table}");
         }
-        for (table, rows) in [("workflow_status", 2), ("operation_outputs", 2), ("queues", 1)] {
-            assert_eq!(count(&fresh, &format!("{table} WHERE application_name = 'tests'")).await, rows, "{table}");
-            assert_eq!(count(&fresh, table).await, rows, "{table}");
-        }
-        let version = "application_versions WHERE version_name = 'v1' AND application_name = 'tests'";
-        assert_eq!(count(&fresh, version).await, 1);
+        // And nothing of it is remembered.
+        assert!(start().await.unwrap().created());
+        assert!(client.send(&id("there"), "hello").idempotency_key("k").await.unwrap());
+        client.close().await;
     }
 
-    // P470: two applications with the same names for everything that may be the same.
-    async fn two_applications_share_a_database_and_see_their_own(fresh: Fresh) {
-        let launch = async |name: &str, version: &str| {
-            let queue = Queue::new(format!("{name}-queue"));
-            let builder = Dbos::builder(name).database_url(fresh.url()).application_version(version);
-            let builder = builder.polling_interval(Duration::from_millis(20)).listen_queues([queue.name.clone()]);
-            launch_as(builder.queue(queue), async |ctx, _| Ok(json!(ctx.workflow_id()))).await
-        };
-        let apps = [launch("one-app", "one").await, launch("two-app", "two").await];
-        for (app, other) in [(&apps[0], &apps[1]), (&apps[1], &apps[0])] {
-            let queue = format!("{}-queue", other.name());
-            let across = app.start(W, Value::Null).queue(&queue).application(other.name()).await.unwrap();
-            let direct = app.start(W, Value::Null).await.unwrap();
-            for handle in [across, direct] {
-                assert_eq!(scene::result_of(&handle).await.unwrap(), json!(handle.id()));
-            }
-            let queues: Vec<String> = app.queues().list().await.unwrap().into_iter().map(|queue| queue.name).collect();
-            assert_eq!(queues, [format!("{}-queue", app.name())]);
+    // P.457: a refusal is the caller's to handle; its transaction can go on.
+    async fn a_refusal_within_a_transaction_leaves_it_fit_to_go_on(fresh: Fresh) {
+        own_table(&fresh).await;
+        let client = client(&fresh).await;
+        let start = |id: &str| client.start(JOB, "a".to_owned()).id(id).queue("q");
+        start("holder").deduplication_id("d").await.unwrap();
+        let mut caller = Caller::begin(&fresh).await;
+        assert_kind(caller.start(start("new").deduplication_id("d")).await, ErrorKind::QueueDeduplicated);
+        assert_kind(caller.start(start("holder").refuse_existing()).await, ErrorKind::WorkflowIdInUse);
+        assert_kind(caller.start(start("holder").class_name("Other")).await, ErrorKind::ConflictingWorkflow);
+        let found = caller.start(start("holder")).await.unwrap();
+        assert!(!found.created());
+        // One that it started itself holds its id too.
+        caller.start(start("first").deduplication_id("e")).await.unwrap();
+        assert_kind(caller.start(start("second").deduplication_id("e")).await, ErrorKind::QueueDeduplicated);
+        for unfit in [
+            start("x").deduplication_id("d").attach_to_duplicate(),
+            start("x").debounce("k", HOUR),
+            start("x").priority(0),
+        ] {
+            assert_kind(caller.start(unfit).await, ErrorKind::InvalidArgument);
         }
-        for app in apps {
-            let own = format!("workflow_status WHERE application_name = '{}' AND application_version = '{}'",
-                app.name(), app.application_version());
-            assert_eq!(count(&fresh, &own).await, 2);
-        }
+        caller.run("COMMIT").await;
+        assert_eq!(count(&fresh, "own").await, 1);
+        assert_eq!(count(&fresh, "workflow_status").await, 2);
+        client.close().await;
     }
 
-    // All of them or none, and each key once.
-    async fn several_messages_go_out_as_one(fresh: Fresh) {
-        let client = connect(&fresh).await;
-        client.enqueue("q", "w", &1).id("w").await.unwrap();
-        let message = |key: &str| Message::new(&id("w"), &key).topic("t").idempotency_key(key);
-        assert_eq!(client.send_all([message("a"), message("b")]).await.unwrap(), 2);
-        assert_eq!(client.send_all([message("b"), message("c")]).await.unwrap(), 1);
-        let lost = Message::new(&id("nobody"), &1);
-        let refused = client.send_all([message("d"), lost]).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::NonExistentWorkflow);
-        assert_eq!(count(&fresh, "notifications").await, 3);
+    // P.456: who would run it before it is there?
+    async fn a_direct_start_within_a_transaction_is_refused(fresh: Fresh) {
+        own_table(&fresh).await;
+        let gauge = Gauge::open();
+        let dbos = gauge.register(harness::builder(&fresh)).launch().await.unwrap();
+        let mut caller = Caller::begin(&fresh).await;
+        assert_kind(caller.start(dbos.start(JOB, "a".to_owned())).await, ErrorKind::InvalidArgument);
+        caller.run("COMMIT").await;
+        assert_eq!((count(&fresh, "own").await, count(&fresh, "workflow_status").await), (1, 0));
+        assert_eq!(gauge.started(), Vec::<String>::new());
+        crash(&dbos).await;
     }
-}
 
-// P454
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_listens_only_when_it_is_asked_to() {
-    let fresh = harness::fresh(Backend::Postgres).await;
-    for listen in [false, true] {
-        let client = client(&fresh).listen_notify(listen).connect().await.unwrap();
-        let listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
-        harness::until("listening as asked", async || (fresh.scalar(listening).await > 0) == listen).await;
+    // A connection to the other kind of database cannot be to the system database.
+    async fn a_connection_to_another_kind_of_database_is_refused(fresh: Fresh) {
+        let client = client(&fresh).await;
+        client.start(JOB, "there".to_owned()).id("there").queue("q").await.unwrap();
+        let other = if fresh.backend() == Backend::Sqlite { Backend::Postgres } else { Backend::Sqlite };
+        let other = harness::fresh(other).await;
+        own_table(&other).await;
+        let mut caller = Caller::begin(&other).await;
+        let refused = caller.start(client.start(JOB, "a".to_owned()).queue("q")).await;
+        assert_kind(refused, ErrorKind::InvalidArgument);
+        assert_kind(caller.send(&client, "there", "k").await, ErrorKind::InvalidArgument);
+        caller.run("COMMIT").await;
+        assert_eq!((count(&other, "own").await, count(&other, "workflow_status").await), (1, 0));
+        assert_eq!(count(&fresh, "workflow_status").await, 1);
         client.close().await;
     }
 }
 
-// P455
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_says_that_the_database_is_away() {
-    // A port that was free a moment ago: nobody answers there.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let begun = Instant::now();
-    let builder = Client::builder().database_url(format!("postgres://nobody@127.0.0.1:{port}/none"));
-    let refused = builder.patience(Duration::from_millis(200)).connect().await.unwrap_err();
-    assert!(matches!(refused.kind(), ErrorKind::Initialization | ErrorKind::Unavailable), "{refused}");
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+async fn sessions(fresh: &Fresh, more: &str) -> i64 {
+    let of = "pg_stat_activity WHERE datname = current_database() AND application_name = 'dbos_transact'";
+    count(fresh, &format!("{of} {more}")).await
+}
+
+// P.454, P.453: no connection for hints unless asked for, few others, and none after it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_holds_few_connections_and_listens_only_when_asked() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let quiet = Client::builder().database_url(fresh.url()).application("tests").pool_size(2);
+    let quiet = quiet.polling_interval(Duration::from_millis(50)).connect().await.unwrap();
+    for n in 0..20 {
+        quiet.start(JOB, "a".to_owned()).id(format!("w{n}").as_str()).queue("q").await.unwrap();
+        quiet.info(format!("w{n}").as_str()).await.unwrap();
+    }
+    let held = sessions(&fresh, "").await;
+    assert!((1..=3).contains(&held), "one for writes, two for reads: {held}");
+    let waiting = quiet.clone();
+    let waits =
+        tokio::spawn(
+            async move { waiting.get_event::<u32>(&id("w0"), "e", Duration::from_millis(300)).await },
+        );
+    assert_eq!(waits.await.unwrap().unwrap(), None);
+    assert!(sessions(&fresh, "").await <= 3);
+    let listening = "AND query ILIKE 'LISTEN%'";
+    assert_eq!(sessions(&fresh, listening).await, 0);
+    let eager = Client::builder().database_url(fresh.url()).listen_notify(true).connect().await.unwrap();
+    until("it listens", async || sessions(&fresh, listening).await == 1).await;
+    eager.close().await;
+    quiet.close().await;
+    until("all have gone", async || sessions(&fresh, "").await == 0).await;
+}
+
+// P.454: with a connection for hints it learns at once what another process did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_listens_need_not_look() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let client = Client::builder().database_url(fresh.url()).listen_notify(true);
+    let client = client.polling_interval(Duration::from_secs(30)).connect().await.unwrap();
+    let dbos: Dbos = launch_as(harness::builder(&fresh), async |ctx: Ctx, _| {
+        ctx.recv::<Value>("go").timeout(HOUR).await?;
+        ctx.set_event("key", &7).await?;
+        Ok(Value::Null)
+    })
+    .await;
+    start(&dbos, "w").await;
+    let waiting = client.clone();
+    let waits = tokio::spawn(async move { waiting.get_event::<u32>(&id("w"), "key", HOUR).await });
+    client.send(&id("w"), "go").topic("go").await.unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(10), waits).await.expect("no poll comes round");
+    assert_eq!(found.unwrap().unwrap(), Some(7));
+    crash(&dbos).await;
+    client.close().await;
 }
