@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
 use crate::model::queue::{self, Queue};
+use crate::model::retention::Retention;
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) startup_timeout: Duration,
     pub(crate) patience: Duration,
     pub(crate) poll: Duration,
+    pub(crate) listing_timeout: Option<Duration>,
+    pub(crate) retention: Option<Retention>,
     /// Registered at launch.
     pub(crate) queues: Vec<Queue>,
     /// The only queues to work on, besides the internal one.
@@ -47,6 +50,8 @@ impl Config {
             startup_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             poll: Duration::from_secs(1),
+            listing_timeout: Some(Duration::from_secs(30)),
+            retention: None,
             queues: Vec::new(),
             listen: None,
         }
@@ -55,6 +60,9 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         limits::application(&self.name)?;
         self.check_connection()?;
+        if let Some(retention) = &self.retention {
+            retention.check()?;
+        }
         for (index, queue) in self.queues.iter().enumerate() {
             queue.check()?;
             if self.queues.iter().take(index).any(|other| other.name == queue.name) {
@@ -80,6 +88,9 @@ impl Config {
         limits::duration("the polling interval", self.poll)?;
         if self.poll < Duration::from_millis(10) {
             return Err(Error::invalid("the polling interval must be at least 10 ms"));
+        }
+        if let Some(limit) = self.listing_timeout {
+            limits::statement_timeout(limit)?;
         }
         Ok(())
     }
@@ -158,6 +169,8 @@ mod tests {
             Config { pool_size: 0, ..good() },
             Config { lanes: 0, ..good() },
             Config { poll: Duration::ZERO, ..good() },
+            Config { listing_timeout: Some(Duration::ZERO), ..good() },
+            Config { retention: Some(Retention::new()), ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

@@ -48,7 +48,15 @@ boundaries! {
     Takeover => "takeover",
     DeadLetter => "dead_letter",
     Cancel => "cancel",
+    Resume => "resume",
+    Fork => "fork",
+    Rewind => "rewind",
+    Delete => "delete",
+    Delay => "delay",
     Register => "register",
+    Attributes => "attributes",
+    Import => "import",
+    Collect => "collect",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

@@ -85,6 +85,7 @@
 //! | [`workflow`](macro@workflow) | makes an `async fn` a workflow: named, typed, registered with [`Builder::register`] |
 //! | [`Ctx`] | what a workflow's body is given: the state, and the durable verbs |
 //! | [`WorkflowHandle`] | a started workflow: its id, its status, its result |
+//! | [`Workflows`] | the workflows of the database: listed, counted, changed, moved, deleted |
 //! | [`Datasource`] | the application's own tables, written by steps exactly once with [`Ctx::transaction`] |
 //! | [`Error`], [`DurableError`] | what goes wrong in the runtime, and what a workflow may fail with |
 //!
@@ -121,14 +122,24 @@ pub use datasource::{
 #[cfg(feature = "macros")]
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
-    Builder, ChildHandle, ChildOptions, Client, ClientBuilder, Ctx, Dbos, Durable, GetEvent, GetEventOptions,
-    Message, Queues, ReadStreamOffset, ReadStreamOptions, RecordedStream, Recv, RecvOptions, Retry, Send,
-    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
-    StreamPage, StreamReader, Target, Workflow, WorkflowHandle, WorkflowInfo, WorkflowRef,
+    Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
+    ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
+    Patch, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedStream, RecordedWorkflows, Recv,
+    RecvOptions, Registration, ResumeOptions, ResumeWorkflows, Retry, Rewind, Select, Send, SendMessage,
+    SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage,
+    StreamReader, Target, TreeOptions, Workflow, WorkflowHandle, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
+pub use model::aggregate::{
+    GroupBy, Metrics, StepAggregate, StepAggregates, WorkflowAggregate, WorkflowAggregates,
+};
+pub use model::export::ExportedWorkflow;
+pub use model::filter::{Filter, StepFilter};
+pub use model::fork::ForkPoint;
+pub use model::info::{Payload, StepInfo, WorkflowInfo};
 pub use model::queue::{OnConflict, Queue, RateLimit};
+pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
 #[doc(hidden)]
 pub use store::enlisted::Enlisted;

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 pub(crate) const TEXT_BYTES: usize = 512;
 /// Bytes of a name: workflow, step, application version, executor.
 pub(crate) const NAME_BYTES: usize = 256;
+/// Bytes of a workflow's attributes, as JSON.
+pub(crate) const ATTRIBUTE_BYTES: usize = 64 * 1024;
 /// The longest wait that can be asked for: a hundred years.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
@@ -38,6 +40,22 @@ pub(crate) fn application(value: &str) -> Result<()> {
 pub(crate) fn duration(field: &str, value: Duration) -> Result<()> {
     if value > LONGEST {
         return Err(Error::invalid(format!("{field} of {} s is longer than 100 years", value.as_secs())));
+    }
+    Ok(())
+}
+
+/// A database's own limit for a statement: 1 ms to 24 days, in whole milliseconds.
+pub(crate) fn statement_timeout(value: Duration) -> Result<()> {
+    if !(1..=i32::MAX.unsigned_abs().into()).contains(&value.as_millis()) {
+        return Err(Error::invalid(format!("a time limit of {value:?} is not between 1 ms and 24 days")));
+    }
+    Ok(())
+}
+
+/// A text that is only compared with stored ones: whatever another program may have stored, as far as it can be sent.
+pub(crate) fn searched(value: &str) -> Result<()> {
+    if value.len() > TEXT_BYTES || value.contains('\0') {
+        return Err(Error::invalid(format!("a text to search for has NUL, or more than {TEXT_BYTES} bytes")));
     }
     Ok(())
 }

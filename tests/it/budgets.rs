@@ -294,7 +294,7 @@ async fn fifty_recovered_workflows_are_claimed_by_one_statement() {
         fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'").await == 51
     })
     .await;
-    assert_eq!(meter.seen("SKIP LOCKED"), 1);
+    assert_eq!(meter.seen("WITH picked AS"), 1);
     let sent = meter.take();
     // Checking the schema, the version, the recovery, the claim, and the outcomes together.
     assert!(sent.len() < 30, "{}: {sent:#?}", sent.len());

@@ -14,7 +14,15 @@ mod workflow;
 /// async fn checkout(ctx: Ctx, cart: Cart) -> Result<Receipt, StoreError> { .. }
 /// ```
 ///
-/// It is registered under the function's name, or under `#[workflow(name = "…")]`. The function's tokens are hashed into
+/// It is registered under the function's name, unless the attribute says otherwise:
+///
+/// | | |
+/// |---|---|
+/// | `name = "…"` | the name |
+/// | `class = "…"`, `instance = "…"` | the class and the configured instance under which programs in other languages start it |
+/// | `roles("…", "…")` | the roles of which its user must have one, whoever runs it |
+///
+/// The function's tokens are hashed into
 /// the application's version, so formatting and comments do not change it.
 #[proc_macro_attribute]
 pub fn workflow(attribute: TokenStream, item: TokenStream) -> TokenStream {

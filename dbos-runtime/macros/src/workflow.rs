@@ -3,13 +3,15 @@
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use sha2::{Digest, Sha256};
+use syn::parse::ParseStream;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ItemFn, LitStr, Pat, ReturnType, Type};
+use syn::{Error, FnArg, ItemFn, LitStr, Pat, ReturnType, Token, Type};
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let fingerprint = fingerprint(item.clone());
     let function: ItemFn = syn::parse2(item)?;
-    let name = name(attribute, &function)?;
+    let Options { name, class, instance, roles } = Options::parse(attribute, &function)?;
+    let (class, instance) = (maybe(class), maybe(instance));
     check(&function)?;
     let mut inputs = function.sig.inputs.iter();
     let context = argument(inputs.next(), &function)?;
@@ -50,6 +52,14 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<T
             fn name(&self) -> &str {
                 #name
             }
+
+            fn class_name(&self) -> Option<&str> {
+                #class
+            }
+
+            fn config_name(&self) -> Option<&str> {
+                #instance
+            }
         }
 
         impl ::dbos_runtime::Workflow for #hidden {
@@ -59,28 +69,70 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<T
                 #fingerprint
             }
 
+            fn roles(&self) -> &'static [&'static str] {
+                &[#(#roles),*]
+            }
+
             #(#others)*
             async fn #inner(#context_pattern: #context_type, #input_pattern: #input_type) -> #output #body
         }
     })
 }
 
-/// The name that the attribute gives, or the function's own.
-fn name(attribute: TokenStream, function: &ItemFn) -> syn::Result<String> {
-    if attribute.is_empty() {
-        return Ok(function.sig.ident.to_string());
+/// What the attribute says.
+struct Options {
+    name: String,
+    class: Option<String>,
+    instance: Option<String>,
+    roles: Vec<String>,
+}
+
+impl Options {
+    fn parse(attribute: TokenStream, function: &ItemFn) -> syn::Result<Self> {
+        let mut options =
+            Self { name: function.sig.ident.to_string(), class: None, instance: None, roles: Vec::new() };
+        let parser = syn::meta::parser(|meta| {
+            let ident = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+            match ident.as_str() {
+                "name" => options.name = text(meta.value()?)?,
+                "class" => options.class = Some(text(meta.value()?)?),
+                "instance" => options.instance = Some(text(meta.value()?)?),
+                "roles" => {
+                    let list;
+                    syn::parenthesized!(list in meta.input);
+                    let roles = list.parse_terminated(|role: ParseStream<'_>| text(role), Token![,])?;
+                    options.roles.extend(roles);
+                    if options.roles.is_empty() {
+                        return Err(meta.error("at least one role"));
+                    }
+                }
+                _ => {
+                    let known =
+                        "expected `name = \"…\"`, `class = \"…\"`, `instance = \"…\"` or `roles(\"…\")`";
+                    return Err(meta.error(known));
+                }
+            }
+            Ok(())
+        });
+        syn::parse::Parser::parse2(parser, attribute)?;
+        Ok(options)
     }
-    let mut name = None;
-    let parser = syn::meta::parser(|meta| {
-        if !meta.path.is_ident("name") {
-            return Err(meta.error("expected `name = \"…\"`"));
-        }
-        name = Some(meta.value()?.parse::<LitStr>()?.value());
-        Ok(())
-    });
-    syn::parse::Parser::parse2(parser, attribute)?;
-    name.filter(|name| !name.is_empty())
-        .ok_or_else(|| Error::new(function.sig.ident.span(), "the name is empty"))
+}
+
+/// A text that is not empty.
+fn text(input: ParseStream<'_>) -> syn::Result<String> {
+    let text: LitStr = input.parse()?;
+    if text.value().is_empty() {
+        return Err(Error::new(text.span(), "the text is empty"));
+    }
+    Ok(text.value())
+}
+
+fn maybe(text: Option<String>) -> TokenStream {
+    match text {
+        Some(text) => quote!(Some(#text)),
+        None => quote!(None),
+    }
 }
 
 fn check(function: &ItemFn) -> syn::Result<()> {
@@ -183,6 +235,26 @@ mod tests {
         for (code, reason) in cases {
             let error = expand(TokenStream::new(), code.parse().unwrap()).unwrap_err().to_string();
             assert!(error.contains(reason), "{code}: {error}");
+        }
+    }
+    #[test]
+    fn the_attribute_names_and_restricts_the_workflow() {
+        let function = "async fn a(ctx: Ctx) -> Result<(), E> { Ok(()) }";
+        let expanded = |attribute: &str| expand(attribute.parse().unwrap(), function.parse().unwrap());
+        let code =
+            expanded(r#"name = "n", class = "c", instance = "i", roles("r1", "r2",)"#).unwrap().to_string();
+        for part in ["\"n\"", "Some (\"c\")", "Some (\"i\")", "& [\"r1\" , \"r2\"]"] {
+            assert!(code.contains(part), "{part} in {code}");
+        }
+        for (attribute, reason) in [
+            (r#"name = """#, "empty"),
+            ("name = 5", "string literal"),
+            ("roles()", "at least one role"),
+            (r#"roles("")"#, "empty"),
+            (r#"color = "red""#, "expected `name"),
+        ] {
+            let error = expanded(attribute).unwrap_err().to_string();
+            assert!(error.contains(reason), "{attribute}: {error}");
         }
     }
 }

@@ -248,6 +248,7 @@ impl<DB: Backend> Plan<DB> {
         if let Some(row) = look(recorded.as_ref(), &execution.fence.id, number, &options.name)? {
             // The execution that recorded it may have left a witness.
             execution.witnesses.add(datasource);
+            execution.shared.registry.datasources.add(datasource);
             return Ok(Prepared::Recorded(row.clone()));
         }
         execution.live()?;
@@ -261,6 +262,7 @@ impl<DB: Backend> Plan<DB> {
         };
         if !plan.home {
             execution.witnesses.add(datasource);
+            execution.shared.registry.datasources.add(datasource);
             if let Some(row) = plan.committed().await? {
                 return Ok(Prepared::Recorded(row));
             }

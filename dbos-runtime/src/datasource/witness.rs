@@ -10,6 +10,7 @@ use super::transaction::{Failed, Finished, Open};
 use crate::engine::Execution;
 use crate::error::Result;
 use crate::failpoint::{self, Boundary, Side};
+use crate::ids::WorkflowId;
 use crate::model::step::StepRow;
 use crate::model::workflow::Fence;
 
@@ -22,6 +23,7 @@ pub(crate) struct Witnesses {
 trait WitnessStore: Send + Sync {
     fn same(&self, pool: *const ()) -> bool;
     fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>>;
+    fn forget<'a>(&'a self, workflows: &'a [WorkflowId], step: i32) -> BoxFuture<'a, Result<()>>;
 }
 
 impl<DB: Backend> WitnessStore for Datasource<DB> {
@@ -54,15 +56,49 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
             Ok(())
         })
     }
+
+    fn forget<'a>(&'a self, workflows: &'a [WorkflowId], step: i32) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut connection = self.inner.pool.acquire().await?;
+            let witnessed = self.has(&mut connection, "datasource_outputs").await?;
+            drop(connection);
+            if !witnessed {
+                return Ok(());
+            }
+            let sql = format!(
+                "DELETE FROM {} WHERE workflow_id = $1 AND step_id >= $2",
+                self.table("datasource_outputs")
+            );
+            let turn = self.turn().await;
+            let begin = super::TransactionOptions::named("forget").begin(self.inner.dialect);
+            let mut transaction = DB::begin(self.inner.pool.clone(), begin).await?;
+            for workflow in workflows {
+                let binds = vec![Bind::text(workflow.as_str()), Bind::Int(step)];
+                DB::execute(&mut transaction, sql.clone(), binds).await?;
+            }
+            transaction.commit().await?;
+            drop(turn);
+            Ok(())
+        })
+    }
 }
 
 impl Witnesses {
-    pub(super) fn add<DB: Backend>(&self, datasource: &Datasource<DB>) {
+    pub(crate) fn add<DB: Backend>(&self, datasource: &Datasource<DB>) {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = Arc::as_ptr(&datasource.inner).cast::<()>();
         if !stores.iter().any(|store| store.same(pool)) {
             stores.push(Arc::new(datasource.clone()));
         }
+    }
+
+    /// Removes what these workflows witnessed from a step on, from every one of these datasources.
+    pub(crate) async fn forget(&self, workflows: &[WorkflowId], step: i32) -> Result<()> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for store in stores {
+            store.forget(workflows, step).await?;
+        }
+        Ok(())
     }
 
     /// Removes the witnesses of an execution that is about to record its outcome. One that stays does no harm.

@@ -22,6 +22,7 @@ pub(crate) async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerTo
     }
     let body = match readable(&shared, &workflow) {
         Ok(body) => body,
+        Err(error) if error.kind() == ErrorKind::NotRegistered => return leave(&fence, &error),
         Err(error) => return end(&shared, fence, &error).await,
     };
     let facts = Facts {
@@ -42,7 +43,13 @@ fn readable(shared: &Shared, workflow: &Claimed) -> Result<Body, Error> {
         return Err(Error::invalid("a workflow without an id cannot be run"));
     }
     payload::readable(workflow.serialization.as_deref())?;
-    shared.registry.body(&workflow.name)
+    let (class, instance) = (workflow.class_name.as_deref(), workflow.config_name.as_deref());
+    shared.registry.body_of(&workflow.name, class, instance)
+}
+
+/// A workflow of an instance that this process does not have stays as it is, to be recovered by one that has it.
+fn leave(fence: &Fence, error: &Error) {
+    tracing::error!(workflow.id = %fence.id, %error, "a claimed workflow is left pending");
 }
 
 async fn park(shared: &Shared, fence: &Fence, attempts: i64) {

@@ -9,11 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::Ctx;
+use super::registration::Registration;
 use super::registry::{Registry, Workflow};
 use super::runtime::Dbos;
 use crate::config::Config;
+use crate::datasource::{Backend, Datasource};
 use crate::error::{DurableError, Result};
 use crate::model::queue::Queue;
+use crate::model::retention::Retention;
 
 /// A runtime that has not been launched. Made by [`Dbos::builder`].
 #[must_use = "nothing runs until the builder is launched"]
@@ -122,6 +125,20 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
+    /// How long a listing may take before it fails with [`ErrorKind::QueryTimeout`](crate::ErrorKind::QueryTimeout):
+    /// 30 seconds unless said, 1 ms to 24 days, `None` for as long as it takes. What is asked for by an id is not limited.
+    pub fn listing_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.listing_timeout = limit.into();
+        self
+    }
+
+    /// Deletes ended workflows from time to time, as [`Workflows::collect`](crate::Workflows::collect) does; without
+    /// it they stay. Of several processes on one database, one at a time does it.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.config.retention = Some(retention);
+        self
+    }
+
     /// Registers a queue at launch. One that is there already is changed if this is the application's latest version.
     pub fn queue(mut self, queue: Queue) -> Self {
         self.config.queues.push(queue);
@@ -137,24 +154,45 @@ impl<S: Send + Sync + 'static> Builder<S> {
 
     /// Registers a workflow that `#[workflow]` made, under its function's name.
     #[expect(clippy::needless_pass_by_value, reason = "a workflow is a unit that reads as its function")]
-    pub fn register<W>(mut self, workflow: W) -> Self
+    pub fn register<W>(self, workflow: W) -> Self
     where
         W: Workflow<State = S>,
     {
-        if let Ok(registry) = &mut self.registry {
-            let fingerprint = workflow.fingerprint();
-            let added = registry.add(workflow.name(), fingerprint, &self.state, W::run);
-            if let Err(error) = added {
-                self.registry = Err(error);
-            }
-        }
-        self
+        let state = Arc::clone(&self.state);
+        let registration = registration_of(&workflow);
+        self.add(registration, &state, W::run)
     }
 
-    /// Registers a function under a name, without the macro. Start it with a [`WorkflowRef`](crate::WorkflowRef).
+    /// Registers a workflow once more for a configured instance, with a state of its own. A start chooses by the
+    /// instance's name.
+    ///
+    /// ```
+    /// # use dbos_runtime::{Ctx, Dbos, Error, workflow};
+    /// struct Gateway {
+    ///     url: &'static str,
+    /// }
+    ///
+    /// #[workflow(class = "Gateway")]
+    /// async fn charge(ctx: Ctx<Gateway>, cents: u64) -> Result<String, Error> {
+    ///     Ok(format!("{} {cents}", ctx.state().url))
+    /// }
+    ///
+    /// let builder = Dbos::builder("shop")
+    ///     .register_instance(charge, "north", Gateway { url: "https://north.example" })
+    ///     .register_instance(charge, "south", Gateway { url: "https://south.example" });
+    /// # drop(builder);
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a workflow is a unit that reads as its function")]
+    pub fn register_instance<W: Workflow>(self, workflow: W, instance: &str, state: W::State) -> Self {
+        let registration = registration_of(&workflow).instance(instance);
+        self.add(registration, &Arc::new(state), W::run)
+    }
+
+    /// Registers a function under a name, without the macro. Start it with a [`WorkflowRef`](crate::WorkflowRef). A
+    /// [`Registration`] says more than a name.
     ///
     /// Its code is not part of the computed application version; its name is.
-    pub fn register_fn<I, O, E, F, Fut>(mut self, name: &str, function: F) -> Self
+    pub fn register_fn<I, O, E, F, Fut>(self, name: impl Into<Registration>, function: F) -> Self
     where
         I: DeserializeOwned + Send + 'static,
         O: Serialize + Send + 'static,
@@ -162,10 +200,33 @@ impl<S: Send + Sync + 'static> Builder<S> {
         F: Fn(Ctx<S, E>, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
     {
+        let state = Arc::clone(&self.state);
+        self.add(name.into(), &state, function)
+    }
+
+    fn add<S2, I, O, E, F, Fut>(mut self, registration: Registration, state: &Arc<S2>, function: F) -> Self
+    where
+        S2: Send + Sync + 'static,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+        E: DurableError,
+        F: Fn(Ctx<S2, E>, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
+    {
         if let Ok(registry) = &mut self.registry
-            && let Err(error) = registry.add(name, "", &self.state, function)
+            && let Err(error) = registry.add(registration, state, function)
         {
             self.registry = Err(error);
+        }
+        self
+    }
+
+    /// Tells the runtime of a datasource in another database than the system database. A
+    /// [rewind](crate::Workflows::rewind) and a [delete](crate::Workflows::delete) then remove the witnesses of
+    /// transactions from it, also in a process that has not used it.
+    pub fn datasource<DB: Backend>(self, datasource: &Datasource<DB>) -> Self {
+        if let Ok(registry) = &self.registry {
+            registry.datasources.add(datasource);
         }
         self
     }
@@ -181,6 +242,16 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self.config.check()?;
         let registry = self.registry?;
         Dbos::launch(self.config, registry).await
+    }
+}
+
+fn registration_of<W: Workflow>(workflow: &W) -> Registration {
+    Registration {
+        name: workflow.name().to_owned(),
+        class: workflow.class_name().map(ToOwned::to_owned),
+        instance: workflow.config_name().map(ToOwned::to_owned),
+        roles: workflow.roles().iter().map(|role| (*role).to_owned()).collect(),
+        fingerprint: workflow.fingerprint(),
     }
 }
 

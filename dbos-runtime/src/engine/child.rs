@@ -49,6 +49,10 @@ pub struct ChildHandle<T, C, E> {
 }
 
 impl<T, C, E> ChildHandle<T, C, E> {
+    pub(super) fn new(handle: WorkflowHandle<T, C>, parent: &Arc<Execution>) -> Self {
+        Self { handle, parent: Arc::clone(parent), error: std::marker::PhantomData }
+    }
+
     /// The child's id.
     pub fn id(&self) -> &WorkflowId {
         self.handle.id()
@@ -93,7 +97,7 @@ impl<S: Send + Sync + 'static, E: DurableError> Ctx<S, E> {
         };
         Durable::build(&self.execution, 1, move |execution, number, options: ChildOptions| async move {
             let handle = start_child(&execution, number, options, request).await?;
-            Ok(ChildHandle { handle, parent: execution, error: std::marker::PhantomData })
+            Ok(ChildHandle::new(handle, &execution))
         })
     }
 
@@ -216,7 +220,7 @@ fn unexpected(execution: &Execution, number: i32, what: &str) -> Error {
 async fn lost(execution: &Arc<Execution>) -> Error {
     let shared = &execution.shared;
     let look = super::wait::patiently(shared, || shared.store.look(execution.fence.id.as_str())).await;
-    execution.lost(look.ok().flatten().map(|row| row.status).as_deref())
+    execution.lost(look.ok().flatten().map(|row| row.status_text).as_deref())
 }
 
 async fn result<T, C, E>(execution: Arc<Execution>, number: i32, child: WorkflowHandle<T, C>) -> Result<T, E>

@@ -45,11 +45,6 @@ impl<S, E> Ctx<S, E> {
         &self.execution.name
     }
 
-    /// Who started this workflow, if it was started on somebody's behalf.
-    pub fn authenticated_user(&self) -> Option<&str> {
-        self.execution.user.as_deref()
-    }
-
     /// When the workflow is cancelled if it has not ended by then, by the database's clock.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.execution.deadline

@@ -28,6 +28,11 @@ pub struct Durable<'a, O, T, E> {
     state: State<'a, O, T, E>,
 }
 
+/// There is nothing to set on such a call, and it takes no part in a [`select`](crate::Ctx::select): it is decided where
+/// it is called, or its effect cannot be held back.
+#[derive(Debug, Default)]
+pub struct Alone(());
+
 type Run<'a, O, T, E> = Box<dyn FnOnce(O) -> BoxFuture<'a, Result<T, E>> + Send + 'a>;
 
 enum State<'a, O, T, E> {
@@ -47,7 +52,19 @@ impl<'a, O: Default, T, E> Durable<'a, O, T, E> {
     where
         F: Future<Output = Result<T, E>> + Send + 'a,
     {
-        let state = match execution.claim(numbers) {
+        Self::numbered(execution, execution.claim(numbers), run)
+    }
+
+    /// A call whose number was taken before.
+    pub(crate) fn numbered<F>(
+        execution: &Arc<Execution>,
+        number: Result<i32, Error>,
+        run: impl FnOnce(Arc<Execution>, i32, O) -> F + Send + 'a,
+    ) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'a,
+    {
+        let state = match number {
             Err(error) => State::Refused(error),
             Ok(number) => {
                 let execution = Arc::clone(execution);

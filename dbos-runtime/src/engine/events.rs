@@ -135,7 +135,7 @@ async fn get(
             // Recorded before a wait, so that a restart does not wait anew; with the answer when there is one already.
             let row = sleep::row(number + 1, started, wake, started);
             if wait::event_now(&execution.shared, from, key).await?.is_none() && !timeout.is_zero() {
-                execution.record(vec![row]).await?;
+                execution.record_now(row).await?;
             } else {
                 steps.push(row);
             }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use super::{guard, wait};
+use super::{guard, held, wait};
 use crate::datasource::Witnesses;
 use crate::error::{Error, ErrorKind};
 use crate::ids::OwnerToken;
@@ -29,6 +29,8 @@ pub(crate) struct Execution {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    /// The role in which the user runs it, where it requires one.
+    pub(crate) assumed: OnceLock<String>,
     /// When the workflow is cancelled if it has not ended; children inherit it.
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) completion: Arc<Completion>,
@@ -40,6 +42,24 @@ pub(crate) struct Execution {
     history: Mutex<HashMap<i32, StepRow>>,
     next: AtomicI32,
     latch: OnceLock<Error>,
+}
+
+/// What an earlier execution recorded at the next step number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ahead {
+    /// Nothing there or beyond.
+    Nothing,
+    /// The step that was asked for.
+    Marker,
+    /// Another step; or one beyond it, while the one at this number was still under way.
+    Other,
+}
+
+impl Ahead {
+    /// Whether new code begins here, now or in an earlier execution.
+    pub(crate) fn decides(self) -> bool {
+        self != Self::Other
+    }
 }
 
 /// What an execution is told about its workflow.
@@ -97,6 +117,7 @@ impl Execution {
             user: facts.user,
             roles: facts.roles,
             deadline: facts.deadline,
+            assumed: OnceLock::new(),
             completion: Arc::default(),
             witnesses: Witnesses::default(),
             reading: AtomicBool::new(false),
@@ -113,6 +134,25 @@ impl Execution {
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| next.checked_add(count))
             .map_err(|_| Error::new(ErrorKind::InvalidArgument, "the workflow has used up its step numbers"))
+    }
+
+    /// The number that the next call will get.
+    pub(crate) fn next(&self) -> i32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// What is recorded at the next step number, which is not taken.
+    pub(crate) fn ahead(&self, marker: &str) -> Result<(Ahead, i32), Error> {
+        guard::in_body_of(self.serial)?;
+        self.live()?;
+        let next = self.next();
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = match history.get(&next) {
+            Some(row) if row.name == marker => Ahead::Marker,
+            None if !history.keys().any(|number| *number > next) => Ahead::Nothing,
+            _ => Ahead::Other,
+        };
+        Ok((ahead, next))
     }
 
     /// The step recorded at this number by an earlier execution. Each is asked for once, so it is handed out.
@@ -172,24 +212,41 @@ impl Execution {
         }
     }
 
-    /// Records steps without effects.
+    /// Records steps without effects, as the last thing that their call does; in a race, when the call has won.
     pub(crate) async fn record(&self, steps: Vec<StepRow>) -> Result<(), Error> {
-        let number = steps.first().map_or(0, |step| step.number);
-        self.write(number, steps, Effects::default()).await
+        self.record_last(steps, Effects::default()).await
+    }
+
+    /// Records a step whose call goes on after it, for example to wait.
+    pub(crate) async fn record_now(&self, step: StepRow) -> Result<(), Error> {
+        self.write(self.of_steps(vec![step], Effects::default())).await
     }
 
     /// Records a step together with its effects.
     pub(crate) async fn record_effect(&self, step: StepRow, effects: Effects) -> Result<(), Error> {
-        self.write(step.number, vec![step], effects).await
+        self.record_last(vec![step], effects).await
     }
 
     /// Applies effects of a step that is still running, without a record: if this execution owns the workflow.
     pub(crate) async fn effect(&self, number: i32, effects: Effects) -> Result<(), Error> {
-        self.write(number, Vec::new(), effects).await
+        self.write(Record { fence: self.fence.clone(), number, steps: Vec::new(), effects }).await
     }
 
-    async fn write(&self, number: i32, steps: Vec<StepRow>, effects: Effects) -> Result<(), Error> {
-        let record = Record { fence: self.fence.clone(), number, steps, effects };
+    async fn record_last(&self, steps: Vec<StepRow>, effects: Effects) -> Result<(), Error> {
+        match held::keep(self.of_steps(steps, effects)) {
+            Some(record) => self.write(record).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A record whose effects are those of its first step.
+    pub(crate) fn of_steps(&self, steps: Vec<StepRow>, effects: Effects) -> Record {
+        let number = steps.first().map_or(0, |step| step.number);
+        Record { fence: self.fence.clone(), number, steps, effects }
+    }
+
+    pub(crate) async fn write(&self, record: Record) -> Result<(), Error> {
+        let number = record.number;
         match self.shared.journal.write(Write::Record(record)).await {
             Some(Receipt::Done) => Ok(()),
             Some(receipt) => Err(self.refused(receipt, number)),

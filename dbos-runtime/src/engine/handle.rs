@@ -11,10 +11,10 @@ use super::shared::Shared;
 use super::wait;
 use crate::error::{DurableError, Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
+use crate::model::info::WorkflowInfo;
 use crate::model::status::WorkflowStatus;
-use crate::model::workflow::{Ending, WorkflowRow};
+use crate::model::workflow::Ending;
 use crate::payload;
-use crate::time::Timestamp;
 
 /// A workflow that was started, or found. Cheap to clone; dropping it changes nothing.
 pub struct WorkflowHandle<T, E = Error> {
@@ -149,66 +149,7 @@ fn outcome<T: DeserializeOwned, E: DurableError>(
     }
 }
 
-/// The facts of a workflow that do not depend on its types.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct WorkflowInfo {
-    /// The workflow's id.
-    pub id: WorkflowId,
-    /// Where it stands; `None` for a status that no SDK writes.
-    pub status: Option<WorkflowStatus>,
-    /// The name under which it is registered.
-    pub name: Option<String>,
-    /// The process that runs it, or ran it last.
-    pub executor_id: Option<String>,
-    /// The version of the code that runs it.
-    pub application_version: Option<String>,
-    /// On whose behalf it was started.
-    pub authenticated_user: Option<String>,
-    /// The roles of that user.
-    pub authenticated_roles: Vec<String>,
-    /// What was attached to it at its start.
-    pub attributes: serde_json::Value,
-    /// The queue that it is or was on.
-    pub queue_name: Option<String>,
-    /// The workflow that started it.
-    pub parent_workflow_id: Option<String>,
-    /// How often it was dispatched.
-    pub recovery_attempts: i64,
-    /// When it was inserted.
-    pub created_at: Timestamp,
-    /// When its status last changed.
-    pub updated_at: Timestamp,
-    /// When it ended.
-    pub completed_at: Option<Timestamp>,
-}
-
-impl From<WorkflowRow> for WorkflowInfo {
-    fn from(row: WorkflowRow) -> Self {
-        let json = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
-        Self {
-            id: WorkflowId::trusted(row.id),
-            status: WorkflowStatus::from_text(&row.status),
-            name: row.name,
-            executor_id: row.executor,
-            application_version: row.version,
-            authenticated_user: row.user,
-            authenticated_roles: row
-                .roles
-                .and_then(|text| serde_json::from_str(&text).ok())
-                .unwrap_or_default(),
-            attributes: json(row.attributes).unwrap_or_default(),
-            queue_name: row.queue,
-            parent_workflow_id: row.parent,
-            recovery_attempts: row.attempts.unwrap_or_default(),
-            created_at: Timestamp::from_millis(row.created_at),
-            updated_at: Timestamp::from_millis(row.updated_at),
-            completed_at: row.completed_at.map(Timestamp::from_millis),
-        }
-    }
-}
-
 pub(crate) async fn info(shared: &Shared, id: &WorkflowId) -> Result<WorkflowInfo> {
     let row = wait::briefly(shared, || shared.store.look(id.as_str())).await?;
-    row.map(WorkflowInfo::from).ok_or_else(|| Error::no_workflow(id.as_str()))
+    row.ok_or_else(|| Error::no_workflow(id.as_str()))
 }

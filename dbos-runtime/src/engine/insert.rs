@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) name: String,
+    /// Those of the target, unless the options say otherwise.
+    pub(crate) class_name: Option<String>,
+    pub(crate) config_name: Option<String>,
     pub(crate) input: String,
     pub(crate) options: Options,
     pub(crate) user: Option<String>,
@@ -37,13 +40,19 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn of<W: Target>(target: &W, input: &W::Input) -> Result<Self> {
         limits::name("workflow name", target.name())?;
-        Ok(Self::named(target.name(), payload::encode_input(input)?))
+        Ok(Self {
+            class_name: target.class_name().map(ToOwned::to_owned),
+            config_name: target.config_name().map(ToOwned::to_owned),
+            ..Self::named(target.name(), payload::encode_input(input)?)
+        })
     }
 
     /// A workflow of that name with this stored input.
     pub(crate) fn named(name: &str, input: String) -> Self {
         Self {
             name: name.to_owned(),
+            class_name: None,
+            config_name: None,
             input,
             options: Options::default(),
             user: None,
@@ -61,18 +70,23 @@ impl Request {
     pub(crate) fn new_workflow(mut self, shared: &Shared) -> NewWorkflow {
         let debounced = self.options.debounced();
         let (timeout, deadline) = self.options.limits(shared.clock.now(), self.deadline);
+        let class_name = self.options.class_name.take().or(self.class_name.take());
+        let config_name = self.options.config_name.take().or(self.config_name.take());
+        let (class, instance) = (class_name.as_deref(), config_name.as_deref());
+        let assumed = shared.registry.assumed_role(&self.name, class, instance, self.roles.as_deref());
         let mut new = NewWorkflow {
             id: self.id(),
             entry: self.options.entry(shared, &self.name),
             name: self.name,
-            class_name: self.options.class_name,
-            config_name: self.options.config_name,
+            class_name,
+            config_name,
             input: self.input,
             token: shared.presence.token(),
             timeout,
             deadline,
             user: self.user,
             roles: self.roles,
+            assumed,
             attributes: self.options.attributes,
             parent: self.parent,
         };
@@ -275,7 +289,11 @@ impl Undecided {
             history: Vec::new(),
         };
         let launch = Launch {
-            body: shared.registry.body(&new.name)?,
+            body: shared.registry.body_of(
+                &new.name,
+                new.class_name.as_deref(),
+                new.config_name.as_deref(),
+            )?,
             fence: Fence { id: new.id.clone(), token: new.token.clone() },
             facts,
             input: new.input.clone(),

@@ -305,10 +305,25 @@ macro_rules! start_verbs {
             })
         }
 
-        /// Attributes to find the workflow by: a JSON object, without NUL in its texts.
+        /// Attributes to find the workflow by, in place of any set before: a JSON object of at most 64 KiB, without NUL
+        /// in its texts.
         pub fn attributes(self, attributes: &serde_json::Map<String, serde_json::Value>) -> Self {
             self.change(|options| {
                 options.attributes = Some(crate::payload::attributes(attributes)?);
+                Ok(())
+            })
+        }
+
+        /// One attribute more.
+        pub fn attribute(self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+            let value = value.into();
+            self.change(|options| {
+                let mut attributes = match &options.attributes {
+                    Some(text) => crate::payload::decode(text)?,
+                    None => serde_json::Map::new(),
+                };
+                attributes.insert(key.to_owned(), value);
+                options.attributes = Some(crate::payload::attributes(&attributes)?);
                 Ok(())
             })
         }

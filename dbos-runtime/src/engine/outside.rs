@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::handle::{self, WorkflowHandle};
 use super::shared::Shared;
-use super::{events, guard, wait};
-use crate::error::{DurableError, ErrorKind, Result};
+use super::workflows::Workflows;
+use super::{events, wait};
+use crate::error::{DurableError, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
 use crate::payload;
@@ -85,6 +86,36 @@ macro_rules! outside_verbs {
             $crate::engine::outside::retrieve(self.shared(), id.try_into().map_err(Into::into)?).await
         }
 
+        /// Waits until one of these workflows has ended, however it ended, and says which. Of several that have, the first
+        /// one given.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) without any id, or with one twice;
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow);
+        /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) when this runtime ends first.
+        ///
+        /// # Cancel safety
+        ///
+        /// Safe: dropping it only stops the waiting.
+        ///
+        /// ```
+        /// # use dbos_runtime::{Ctx, Dbos, Error, workflow};
+        /// # #[workflow] async fn quote(_ctx: Ctx, shop: String) -> Result<u64, Error> { Ok(shop.len() as u64) }
+        /// # async fn example(dbos: Dbos) -> Result<u64, Error> {
+        /// let left = dbos.start(quote, "left".to_owned()).await?;
+        /// let right = dbos.start(quote, "right".to_owned()).await?;
+        /// let first = dbos.wait_first([left.id(), right.id()]).await?;
+        /// if first == *left.id() { left.result().await } else { right.result().await }
+        /// # }
+        /// ```
+        pub async fn wait_first<'i>(
+            &self,
+            ids: impl IntoIterator<Item = &'i $crate::WorkflowId>,
+        ) -> $crate::Result<$crate::WorkflowId> {
+            $crate::engine::first::wait_first(self.shared(), ids).await
+        }
+
         /// The facts of a workflow.
         ///
         /// # Errors
@@ -146,8 +177,9 @@ macro_rules! outside_verbs {
             $crate::engine::outside::get_all_events(self.shared(), from).await
         }
 
-        /// Cancels a workflow that has not ended with an outcome. It stops at its next durable call; a step that is
-        /// running may finish, but is not recorded. Says whether there was anything to cancel.
+        /// Cancels a workflow that has not ended. It stops at its next durable call; a step that is running may finish,
+        /// but is not recorded. Says whether this call cancelled it: `false` for one that has ended, was cancelled
+        /// before, or does not exist. [`Workflows::cancel`](crate::Workflows::cancel) tells these apart.
         ///
         /// # Errors
         ///
@@ -214,6 +246,11 @@ macro_rules! outside_verbs {
             $crate::engine::streams::page(self.shared(), id, key, from, limit).await
         }
 
+        /// The workflows of the database: listed, looked into, managed.
+        pub fn workflows(&self) -> $crate::Workflows {
+            $crate::Workflows { shared: std::sync::Arc::clone(self.shared()) }
+        }
+
         /// The queues on the database.
         pub fn queues(&self) -> $crate::Queues {
             $crate::engine::queues::Queues::new(self.shared())
@@ -272,11 +309,7 @@ pub(crate) async fn get_all_events(shared: &Shared, from: &WorkflowId) -> Result
     Ok(events::values(events))
 }
 
-pub(crate) async fn cancel(shared: &Shared, id: &WorkflowId) -> Result<bool> {
-    guard::outside_of_transactions()?;
-    let cancelled = wait::briefly(shared, || shared.store.cancel(id.as_str())).await? > 0;
-    if cancelled && let Some(execution) = shared.running.get(id) {
-        execution.latch(ErrorKind::Cancelled);
-    }
-    Ok(cancelled)
+pub(crate) async fn cancel(shared: &Arc<Shared>, id: &WorkflowId) -> Result<bool> {
+    let workflows = Workflows { shared: Arc::clone(shared) };
+    Ok(!workflows.cancel([id]).await?.cancelled.is_empty())
 }

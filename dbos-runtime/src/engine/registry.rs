@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::context::Ctx;
 use super::execution::Execution;
+use super::registration::Registration;
+use super::roles;
+use crate::datasource::Witnesses;
 use crate::error::{DurableError, Error, ErrorKind, Result};
-use crate::limits;
 use crate::payload;
 
 /// How a body ended, as text to be stored.
@@ -35,6 +37,16 @@ pub trait Target {
 
     /// The name under which it is registered.
     fn name(&self) -> &str;
+
+    /// The class whose method it is; none in Rust, unless said.
+    fn class_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// The configured instance to which it belongs, if to one.
+    fn config_name(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A workflow function that can be registered. `#[workflow]` implements it.
@@ -44,6 +56,11 @@ pub trait Workflow: Target + 'static {
 
     /// A fingerprint of the function's code; formatting and comments do not change it.
     fn fingerprint(&self) -> &'static str;
+
+    /// The roles of which its user must have one; none unless said.
+    fn roles(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Runs the function.
     fn run(
@@ -104,20 +121,32 @@ where
 /// The workflows of a runtime.
 #[derive(Default)]
 pub(crate) struct Registry {
-    workflows: BTreeMap<String, Registered>,
+    /// Those of one name differ in their class or their instance.
+    workflows: BTreeMap<String, Vec<Registered>>,
+    /// Where workflows may have left witnesses of transactions: what was registered, and what has been used.
+    pub(crate) datasources: Witnesses,
 }
 
 struct Registered {
     body: Body,
-    fingerprint: String,
+    registration: Registration,
+}
+
+impl Registered {
+    fn is(&self, class: Option<&str>, instance: Option<&str>) -> bool {
+        self.registration.class.as_deref() == class && self.is_instance(instance)
+    }
+
+    fn is_instance(&self, instance: Option<&str>) -> bool {
+        self.registration.instance.as_deref() == instance
+    }
 }
 
 impl Registry {
     /// Adds a function under a name.
     pub(crate) fn add<S, I, O, E, F, Fut>(
         &mut self,
-        name: &str,
-        fingerprint: &str,
+        registration: Registration,
         state: &Arc<S>,
         function: F,
     ) -> Result<()>
@@ -129,13 +158,16 @@ impl Registry {
         F: Fn(Ctx<S, E>, I) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = std::result::Result<O, E>> + Send + 'static,
     {
-        limits::name("workflow name", name)?;
+        registration.check()?;
         let state = Arc::clone(state);
         let function = Arc::new(function);
+        let required: Arc<[String]> = registration.roles.clone().into();
         let body: Body = Arc::new(move |execution, input| {
+            let admitted = roles::assume(&execution, &required);
             let context = Ctx::new(execution, Arc::clone(&state));
             let function = Arc::clone(&function);
             Box::pin(async move {
+                admitted.map_err(|error| payload::encode_error(&error))?;
                 let input = payload::decode_input(&input).map_err(|error| payload::encode_error(&error))?;
                 match function(context, input).await {
                     Ok(output) => payload::encode(&output).map_err(|error| payload::encode_error(&error)),
@@ -143,17 +175,45 @@ impl Registry {
                 }
             })
         });
-        let registered = Registered { body, fingerprint: fingerprint.to_owned() };
-        if self.workflows.insert(name.to_owned(), registered).is_some() {
-            return Err(Error::invalid(format!("two workflows are registered under the name {name:?}")));
+        let (class, instance) = (registration.class.as_deref(), registration.instance.as_deref());
+        let same_name = self.workflows.entry(registration.name.clone()).or_default();
+        if same_name.iter().any(|other| other.is(class, instance)) {
+            let title = Registration::title(&registration.name, class, instance);
+            return Err(Error::invalid(format!("two workflows are registered under the name {title}")));
         }
+        same_name.push(Registered { body, registration });
+        same_name.sort_by(|a, b| key(&a.registration).cmp(&key(&b.registration)));
         Ok(())
     }
 
-    pub(crate) fn body(&self, name: &str) -> Result<Body> {
-        self.workflows.get(name).map(|registered| Arc::clone(&registered.body)).ok_or_else(|| {
-            Error::new(ErrorKind::NotRegistered, format!("no workflow is registered under the name {name:?}"))
+    /// The function of a row. The instance has to be the same; where the class is another one, the only function with
+    /// that name and instance will do, since classes are spelled differently in each language.
+    fn find(&self, name: &str, class: Option<&str>, instance: Option<&str>) -> Result<&Registered> {
+        let same_name = self.workflows.get(name).map_or(&[][..], Vec::as_slice);
+        let exact = same_name.iter().find(|registered| registered.is(class, instance));
+        let mut of_instance = same_name.iter().filter(|registered| registered.is_instance(instance));
+        let only = of_instance.next().filter(|_| of_instance.next().is_none());
+        exact.or(only).ok_or_else(|| {
+            let title = Registration::title(name, class, instance);
+            Error::new(ErrorKind::NotRegistered, format!("no workflow is registered under the name {title}"))
         })
+    }
+
+    pub(crate) fn body_of(&self, name: &str, class: Option<&str>, instance: Option<&str>) -> Result<Body> {
+        self.find(name, class, instance).map(|registered| Arc::clone(&registered.body))
+    }
+
+    /// The role that a user with these stored roles assumes in a workflow; `None` also for one that is not known here.
+    pub(crate) fn assumed_role(
+        &self,
+        name: &str,
+        class: Option<&str>,
+        instance: Option<&str>,
+        roles: Option<&str>,
+    ) -> Option<String> {
+        let registered = self.find(name, class, instance).ok()?;
+        let roles: Vec<String> = serde_json::from_str(roles?).ok()?;
+        roles::assumed(&registered.registration.roles, &roles).map(ToOwned::to_owned)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -167,12 +227,18 @@ impl Registry {
     /// One hash over the names and fingerprints of all workflows.
     pub(crate) fn version(&self) -> String {
         let mut hash = Sha256::new();
-        for (name, registered) in &self.workflows {
-            for part in [name, &registered.fingerprint] {
+        for Registered { registration, .. } in self.workflows.values().flatten() {
+            let (class, instance) = (registration.class.as_deref(), registration.instance.as_deref());
+            let parts = [Some(registration.name.as_str()), Some(registration.fingerprint), class, instance];
+            for part in parts.into_iter().flatten() {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part.as_bytes());
             }
         }
         hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+fn key(registration: &Registration) -> (Option<&str>, Option<&str>) {
+    (registration.class.as_deref(), registration.instance.as_deref())
 }

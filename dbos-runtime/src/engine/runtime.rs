@@ -10,7 +10,7 @@ use super::builder::Builder;
 use super::outside::outside_verbs;
 use super::registry::Registry;
 use super::shared::{INTERNAL_QUEUE, Shared};
-use super::{dispatcher, queues, watch};
+use super::{dispatcher, queues, watch, workflows};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids;
@@ -45,7 +45,7 @@ use crate::store::presence::Presence;
 /// ```
 #[derive(Clone)]
 pub struct Dbos {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Dbos {
@@ -106,6 +106,9 @@ impl Dbos {
         shared.wakeups.bell().ring_all();
         shared.tasks.daemons.spawn(dispatcher::dispatch(Arc::clone(shared)));
         shared.tasks.daemons.spawn(watch::watch(Arc::clone(shared)));
+        if let Some(retention) = shared.config.retention.clone() {
+            shared.tasks.daemons.spawn(workflows::keep(Arc::clone(shared), retention));
+        }
         Ok(())
     }
 

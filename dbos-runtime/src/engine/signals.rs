@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::context::Ctx;
-use super::durable::Durable;
+use super::durable::{Alone, Durable};
 use super::execution::Execution;
+use super::held::Deciding;
 use super::send::{Message, encode};
 use super::{replay, sleep};
 use crate::error::{DurableError, Error, ErrorKind};
@@ -127,13 +128,15 @@ impl<S, E: DurableError> Ctx<S, E> {
     ///
     /// [`ErrorKind::InvalidArgument`] when two of them have one key and one destination;
     /// [`ErrorKind::NonExistentWorkflow`] when a destination does not exist, recorded like that of a send.
-    pub fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Durable<'static, (), (), E> {
+    pub fn send_all(&self, messages: impl IntoIterator<Item = Message>) -> Durable<'static, Alone, (), E> {
         let messages: Vec<Message> = messages.into_iter().collect();
         match encode(&messages) {
             Err(error) => Durable::refused(&self.execution, error),
-            Ok(messages) => Durable::build(&self.execution, 1, move |execution, number, ()| async move {
-                Ok(send(&execution, number, SEND_ALL, messages).await?)
-            }),
+            Ok(messages) => {
+                Durable::build(&self.execution, 1, move |execution, number, _: Alone| async move {
+                    Ok(send(&execution, number, SEND_ALL, messages).await?)
+                })
+            }
         }
     }
 }
@@ -215,6 +218,7 @@ async fn receive(
     loop {
         let hint = subscription.hint();
         let now = execution.now();
+        let deciding = Deciding::begin();
         let ask = Receive {
             fence: fence.clone(),
             number,
@@ -223,21 +227,28 @@ async fn receive(
             completed: now,
             deadline: deadline.take(),
             expired: now >= wake,
+            victory: deciding.victory(now),
         };
         match execution.shared.journal.write(Write::Receive(ask)).await {
-            Some(Receipt::Received(message)) => return Ok(message),
+            Some(Receipt::Received(message)) => {
+                deciding.won();
+                return Ok(message);
+            }
             Some(Receipt::TimedOut) => {
+                deciding.won();
                 return Ok(Stored { value: "null".to_owned(), serialization: None });
             }
             Some(Receipt::Nothing) => {}
             // Our own record, whose acknowledgement was lost: the message it took is in it.
             Some(Receipt::Taken(row)) if row.name == RECV => {
+                deciding.won();
                 let value = row.output.unwrap_or_else(|| "null".to_owned());
                 return Ok(Stored { value, serialization: row.serialization });
             }
             Some(receipt) => return Err(execution.refused(receipt, number)),
             None => return Err(execution.latch(ErrorKind::ShuttingDown)),
         }
+        drop(deciding);
         tokio::select! {
             () = hint => execution.live()?,
             slept = execution.sleep_until(wake) => slept?,

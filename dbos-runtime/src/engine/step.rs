@@ -338,8 +338,10 @@ where
     let _over = Over(Arc::clone(&step.over));
     let attempt = async { body(step).await };
     let mut attempt = Scoped::new(execution.serial, Place::Step, AssertUnwindSafe(attempt).catch_unwind());
+    // Declared after the body, so dropped before it: a body that is dropped in the middle hears of it first.
+    let dropped = cancellation.clone().drop_guard();
     let finished = match timeout {
-        None => attempt.await,
+        None => (&mut attempt).await,
         Some(limit) => tokio::select! {
             biased;
             // By reference: `select!` drops what it owns before the other branch runs.
@@ -352,5 +354,6 @@ where
             }
         },
     };
+    dropped.disarm();
     finished.unwrap_or_else(|panic| Err(payload::panicked(&*panic, &format!("step {name:?}")).into()))
 }

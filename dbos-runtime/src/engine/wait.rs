@@ -1,7 +1,7 @@
 //! The shape that all waiting shares: subscribe, look, wait. No connection is held between two looks.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +53,29 @@ where
     match tokio::time::timeout(shared.config.patience, patiently(shared, question)).await {
         Ok(answer) => answer,
         Err(_) => Err(unavailable()),
+    }
+}
+
+/// Asks what may take as long as it takes, but asks again only as long as the configured patience lasts.
+pub(crate) async fn unhurriedly<T, F>(shared: &Shared, question: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, StoreError>>,
+{
+    let begun = Instant::now();
+    loop {
+        match Box::pin(question()).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if !error.is_transient() || begun.elapsed() >= shared.config.patience => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a question is asked again")
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FIRST_BACKOFF.mul_f64(0.5 + rand::random::<f64>())) => {}
+            () = shared.tasks.stopped.cancelled() => return Err(shutting_down()),
+        }
     }
 }
 

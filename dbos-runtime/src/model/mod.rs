@@ -1,8 +1,15 @@
 //! Plain rows and requests: no IO, no async.
 
+pub(crate) mod aggregate;
 pub(crate) mod debounce;
+pub(crate) mod export;
+pub(crate) mod filter;
+pub(crate) mod fork;
+pub(crate) mod info;
 pub(crate) mod mailbox;
+pub(crate) mod management;
 pub(crate) mod queue;
+pub(crate) mod retention;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod stream;

@@ -47,6 +47,8 @@ pub(crate) struct NewWorkflow {
     pub(crate) user: Option<String>,
     /// A JSON array of strings.
     pub(crate) roles: Option<String>,
+    /// The role in which the user runs it, as far as that is known here.
+    pub(crate) assumed: Option<String>,
     /// A JSON object.
     pub(crate) attributes: Option<String>,
     pub(crate) parent: Option<Parent>,
@@ -156,23 +158,4 @@ pub(crate) struct Ending {
     pub(crate) output: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) serialization: Option<String>,
-}
-
-/// The facts of a workflow's row that do not depend on its types.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct WorkflowRow {
-    pub(crate) id: String,
-    pub(crate) status: String,
-    pub(crate) name: Option<String>,
-    pub(crate) executor: Option<String>,
-    pub(crate) version: Option<String>,
-    pub(crate) user: Option<String>,
-    pub(crate) roles: Option<String>,
-    pub(crate) attributes: Option<String>,
-    pub(crate) queue: Option<String>,
-    pub(crate) parent: Option<String>,
-    pub(crate) attempts: Option<i64>,
-    pub(crate) created_at: i64,
-    pub(crate) updated_at: i64,
-    pub(crate) completed_at: Option<i64>,
 }

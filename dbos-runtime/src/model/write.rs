@@ -88,6 +88,8 @@ pub(crate) struct Receive {
     pub(crate) deadline: Option<StepRow>,
     /// Whether to record the absence of a message.
     pub(crate) expired: bool,
+    /// The step that says that this receive has won a race; recorded with the message, or with its absence.
+    pub(crate) victory: Option<Box<StepRow>>,
 }
 
 /// How an execution ended: exactly one of the two texts.
@@ -161,7 +163,7 @@ impl Write {
                 let (rows, bytes) = record.effects.weight();
                 (record.steps.len() + rows, record.steps.iter().map(step).sum::<usize>() + bytes)
             }
-            Self::Receive(_) => (3, 256),
+            Self::Receive(_) => (4, 320),
             Self::Send(messages) => {
                 (messages.len(), messages.iter().map(|message| message.value.len() + 64).sum())
             }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 
 pub(crate) use args::{decode_input, encode_arguments, encode_input};
 pub(crate) use failure::{decode_error, encode_error, panicked};
@@ -23,12 +24,17 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| unencodable(&error))
 }
 
-/// Attributes as text: Postgres keeps them as `jsonb`, which has no NUL.
+/// Attributes as text: at most [`limits::ATTRIBUTE_BYTES`] bytes, and, since Postgres keeps them as `jsonb`, without NUL.
 pub(crate) fn attributes(attributes: &Map<String, Value>) -> Result<String> {
     if attributes.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
         return Err(Error::invalid("attributes must not contain NUL"));
     }
-    encode(attributes)
+    let text = encode(attributes)?;
+    if text.len() > limits::ATTRIBUTE_BYTES {
+        let (length, most) = (text.len(), limits::ATTRIBUTE_BYTES);
+        return Err(Error::invalid(format!("the attributes have {length} bytes; the limit is {most}")));
+    }
+    Ok(text)
 }
 
 fn holds_nul(value: &Value) -> bool {

@@ -11,6 +11,9 @@ pub(crate) enum StoreError {
     /// The database did not answer in time.
     #[error("the database did not answer within {0:?}")]
     Deadline(std::time::Duration),
+    /// A listing took longer than it may.
+    #[error("the listing took longer than its time limit of {0:?}; ask for less, or allow more")]
+    Slow(std::time::Duration),
     /// A rival was in the way: the same work may succeed at once.
     #[error("another transaction was in the way")]
     Contended(#[source] sqlx::Error),
@@ -25,7 +28,7 @@ pub(crate) enum StoreError {
 impl StoreError {
     /// Whether the same work may succeed later without any change.
     pub(crate) fn is_transient(&self) -> bool {
-        !matches!(self, Self::Rejected(_))
+        !matches!(self, Self::Rejected(_) | Self::Slow(_))
     }
 
     /// Whether the connection is of no more use.
@@ -36,7 +39,11 @@ impl StoreError {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let kind = if error.is_transient() { ErrorKind::Unavailable } else { ErrorKind::Database };
+        let kind = match &error {
+            StoreError::Slow(_) => ErrorKind::QueryTimeout,
+            error if error.is_transient() => ErrorKind::Unavailable,
+            _ => ErrorKind::Database,
+        };
         // The chain goes to the log; the message stays free of SQL and secrets.
         tracing::warn!(error = &error as &dyn std::error::Error, "a database call failed");
         Self::new(kind, error.to_string())

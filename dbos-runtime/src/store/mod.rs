@@ -16,15 +16,20 @@ macro_rules! ask {
 }
 
 pub(crate) mod bell;
+mod conditions;
 pub(crate) mod enlisted;
 pub(crate) mod error;
 pub(crate) mod journal;
+mod listing;
+pub(crate) mod management;
 pub(crate) mod migrate;
 pub(crate) mod presence;
 mod queues;
 mod receipts;
+mod retention;
 mod rows;
 mod streams;
+mod transfer;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
@@ -47,7 +52,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::{self, Boundary, Side};
 use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
-use crate::model::workflow::{Ending, Fence, Identity, WorkflowRow};
+use crate::model::workflow::{Ending, Fence, Identity};
 use crate::model::write::Touched;
 use crate::time::Timestamp;
 
@@ -126,11 +131,6 @@ impl Store {
         ask!(self, backend => backend.now().await)
     }
 
-    /// The facts of one workflow.
-    pub(crate) async fn look(&self, id: &str) -> Answer<Option<WorkflowRow>> {
-        ask!(self, backend => backend.look(id).await)
-    }
-
     /// Where these workflows stand; missing ones are left out.
     pub(crate) async fn endings(&self, ids: &[&str]) -> Answer<Vec<Ending>> {
         ask!(self, backend => backend.endings(ids).await)
@@ -158,14 +158,6 @@ impl Store {
         let parked = ask!(self, backend => backend.park(fence).await)?;
         failpoint::pass(Boundary::DeadLetter, Side::After);
         Ok(parked)
-    }
-
-    /// Cancels a workflow that has not ended with an outcome; how many rows that was.
-    pub(crate) async fn cancel(&self, id: &str) -> Answer<u64> {
-        failpoint::pass(Boundary::Cancel, Side::Before);
-        let cancelled = ask!(self, backend => backend.cancel(id).await)?;
-        failpoint::pass(Boundary::Cancel, Side::After);
-        Ok(cancelled)
     }
 
     /// All recorded steps of a workflow, in order.

@@ -27,6 +27,16 @@ macro_rules! rows {
             })
         }
 
+        pub(super) fn found(row: &$row) -> Result<Found, sqlx::Error> {
+            Ok(Found {
+                id: WorkflowId::trusted(row.try_get::<String, _>("workflow_uuid")?),
+                status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
+                owner: row.try_get("owner_xid")?,
+                completed_at: row.try_get("completed_at")?,
+                changed: row.try_get("changed")?,
+            })
+        }
+
         pub(super) fn ending(row: &$row) -> Result<Ending, sqlx::Error> {
             Ok(Ending {
                 id: row.try_get("workflow_uuid")?,
@@ -37,22 +47,99 @@ macro_rules! rows {
             })
         }
 
-        pub(super) fn workflow(row: &$row) -> Result<WorkflowRow, sqlx::Error> {
-            Ok(WorkflowRow {
-                id: row.try_get("workflow_uuid")?,
-                status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
+        pub(super) fn workflow(row: &$row) -> Result<WorkflowInfo, sqlx::Error> {
+            let status_text = row.try_get::<Option<String>, _>("status")?.unwrap_or_default();
+            let instant = |column| {
+                Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+            };
+            let format: Option<String> = row.try_get("serialization")?;
+            let payload = |column| -> Result<_, sqlx::Error> {
+                let text: Option<String> = row.try_get(column)?;
+                Ok(text.map(|text| Payload::new(text, format.clone())))
+            };
+            let json = |column| -> Result<_, sqlx::Error> {
+                let text: Option<String> = row.try_get(column)?;
+                Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+            };
+            Ok(WorkflowInfo {
+                id: WorkflowId::trusted(row.try_get::<String, _>("workflow_uuid")?),
+                status: WorkflowStatus::from_text(&status_text),
+                status_text,
                 name: row.try_get("name")?,
-                executor: row.try_get("executor_id")?,
-                version: row.try_get("application_version")?,
-                user: row.try_get("authenticated_user")?,
-                roles: row.try_get("authenticated_roles")?,
-                attributes: row.try_get("attributes")?,
-                queue: row.try_get("queue_name")?,
-                parent: row.try_get("parent_workflow_id")?,
-                attempts: row.try_get("recovery_attempts")?,
-                created_at: row.try_get("created_at")?,
-                updated_at: row.try_get("updated_at")?,
-                completed_at: row.try_get("completed_at")?,
+                class_name: row.try_get("class_name")?,
+                config_name: row.try_get("config_name")?,
+                application_name: row.try_get("application_name")?,
+                application_version: row.try_get("application_version")?,
+                application_id: row.try_get("application_id")?,
+                executor_id: row.try_get("executor_id")?,
+                authenticated_user: row.try_get("authenticated_user")?,
+                assumed_role: row.try_get("assumed_role")?,
+                authenticated_roles: serde_json::from_value(json("authenticated_roles")?.unwrap_or_default())
+                    .unwrap_or_default(),
+                attributes: json("attributes")?.unwrap_or_default(),
+                queue_name: row.try_get::<Option<String>, _>("queue_name")?.filter(|name| !name.is_empty()),
+                queue_partition_key: row.try_get("queue_partition_key")?,
+                deduplication_id: row.try_get("deduplication_id")?,
+                priority: row.try_get("priority")?,
+                recovery_attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
+                parent_workflow_id: row.try_get("parent_workflow_id")?,
+                forked_from: row.try_get("forked_from")?,
+                was_forked_from: row.try_get("was_forked_from")?,
+                schedule_name: row.try_get("schedule_name")?,
+                timeout_ms: row.try_get("workflow_timeout_ms")?,
+                deadline: instant("workflow_deadline_epoch_ms")?,
+                delay_until: instant("delay_until_epoch_ms")?,
+                created_at: Timestamp::from_millis(row.try_get("created_at")?),
+                updated_at: Timestamp::from_millis(row.try_get("updated_at")?),
+                dequeued_at: instant("started_at_epoch_ms")?,
+                completed_at: instant("completed_at")?,
+                input: payload("input")?,
+                output: payload("output")?,
+                error: payload("error")?,
+            })
+        }
+
+        pub(super) fn step_info(row: &$row) -> Result<StepInfo, sqlx::Error> {
+            let row = step(row)?;
+            let format = row.serialization;
+            let payload = |text: Option<String>| text.map(|text| Payload::new(text, format.clone()));
+            Ok(StepInfo {
+                number: row.number,
+                name: row.name,
+                output: payload(row.output),
+                error: payload(row.error),
+                child_workflow_id: row.child,
+                started_at: row.started.map(Timestamp::from_millis),
+                completed_at: row.completed.map(Timestamp::from_millis),
+            })
+        }
+
+        pub(super) fn workflow_group(row: &$row) -> Result<WorkflowAggregate, sqlx::Error> {
+            let instant = |column| {
+                Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+            };
+            Ok(WorkflowAggregate {
+                status: row.try_get("status")?,
+                name: row.try_get("name")?,
+                queue_name: row.try_get("queue_name")?,
+                executor_id: row.try_get("executor_id")?,
+                application_version: row.try_get("application_version")?,
+                application_name: row.try_get("application_name")?,
+                time_bucket: instant("time_bucket")?,
+                count: u64::try_from(row.try_get::<i64, _>("count")?).unwrap_or_default(),
+                min_created_at: instant("min_created_at")?,
+                max_queue_wait_ms: row.try_get("max_queue_wait")?,
+                max_latency_ms: row.try_get("max_latency")?,
+            })
+        }
+
+        pub(super) fn step_group(row: &$row) -> Result<StepAggregate, sqlx::Error> {
+            Ok(StepAggregate {
+                name: row.try_get("name")?,
+                status: row.try_get("status")?,
+                time_bucket: row.try_get::<Option<i64>, _>("time_bucket")?.map(Timestamp::from_millis),
+                count: u64::try_from(row.try_get::<i64, _>("count")?).unwrap_or_default(),
+                max_duration_ms: row.try_get("max_duration")?,
             })
         }
     };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dbos_runtime::{Ctx as RuntimeCtx, Datasource, ErrorKind, TransactionOptions, workflow};
+use dbos_runtime::{Ctx as RuntimeCtx, Datasource, ErrorKind, Rewind, TransactionOptions, workflow};
 use harness::{Backend, Fresh, on_each_backend};
 use sqlx::postgres::{PgPoolOptions, Postgres};
 
@@ -150,6 +150,31 @@ on_each_backend! {
         handle.result().await.unwrap_err();
         assert_eq!(witnesses(&application).await, 1);
         kill(dbos).await;
+    }
+
+    // Upstream cleans them in a rewind too: by a process that was told of the database and has never used it.
+    async fn a_rewind_and_a_delete_take_the_witnesses_along(fresh: Fresh) {
+        let (application, app) = elsewhere(&fresh).await;
+        let first = process(&fresh, "a", app.clone(), sells).launch().await.unwrap();
+        for workflow in ["w", "other"] {
+            first.start(sells, "after".to_owned()).id(workflow).await.unwrap();
+            app.door.knock().await;
+            assert!(first.cancel(&workflow.parse().unwrap()).await.unwrap());
+        }
+        kill(first).await;
+        assert_eq!((witnesses(&application).await, entries(&application).await.len()), (2, 2));
+
+        let reopened = Parts::with(Datasource::connect(application.url()).await.unwrap());
+        let second = process(&fresh, "b", reopened.clone(), sells).datasource(&reopened.db);
+        let second = second.launch().await.unwrap();
+        second.workflows().delete(["other"]).await.unwrap();
+        assert_eq!(witnesses(&application).await, 1);
+        reopened.door.let_in(1);
+        let again = second.workflows().rewind(Rewind::of("w", 1)).await.unwrap();
+        assert_eq!(again.result().await.unwrap(), "ink sold in run 1");
+        // The body ran again, for nothing was left of what it had done before.
+        assert_eq!((reopened.runs(), entries(&application).await.len()), (1, 3));
+        kill(second).await;
     }
 
     // Q488

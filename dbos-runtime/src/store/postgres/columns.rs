@@ -85,6 +85,10 @@ struct Receives<'a> {
     completed: Vec<i64>,
     expired: Vec<bool>,
     wake: MaybeText<'a>,
+    /// Of a receive in a race, the step that says it has won: number, name, output.
+    victory: Vec<Option<i32>>,
+    victory_name: MaybeText<'a>,
+    victory_output: MaybeText<'a>,
 }
 
 #[derive(Default)]
@@ -112,6 +116,7 @@ struct Starts<'a> {
     created: Vec<Option<i64>>,
     debounced: Vec<bool>,
     debounce_deadline: Vec<Option<i64>>,
+    assumed: MaybeText<'a>,
 }
 
 #[derive(Default)]
@@ -171,6 +176,10 @@ impl<'a> Columns<'a> {
                 self.receives.completed.push(receive.completed.as_millis());
                 self.receives.expired.push(receive.expired);
                 self.receives.wake.push(receive.deadline.as_ref().and_then(|step| step.output.as_deref()));
+                let victory = receive.victory.as_deref();
+                self.receives.victory.push(victory.map(|step| step.number));
+                self.receives.victory_name.push(victory.map(|step| step.name.as_str()));
+                self.receives.victory_output.push(victory.and_then(|step| step.output.as_deref()));
             }
             Write::Start(new) => {
                 self.starts.push(new);
@@ -248,7 +257,8 @@ impl<'a> Columns<'a> {
             query =
                 query.bind(&receives.id).bind(&receives.number).bind(&receives.topic).bind(&receives.rank);
             query = query.bind(&receives.started).bind(&receives.completed);
-            query = query.bind(&receives.expired).bind(&receives.wake);
+            query = query.bind(&receives.expired).bind(&receives.wake).bind(&receives.victory);
+            query = query.bind(&receives.victory_name).bind(&receives.victory_output);
         }
         if self.parts.starts {
             query = self.starts.bind(query);
@@ -295,6 +305,7 @@ impl<'a> Starts<'a> {
         self.created.push(instant(|queued| Some(queued.created_at)));
         self.debounced.push(queued.is_some_and(|queued| queued.debounce.is_some()));
         self.debounce_deadline.push(instant(|queued| queued.debounce.as_ref()?.deadline));
+        self.assumed.push(new.assumed.as_deref());
     }
 
     fn bind<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
@@ -305,7 +316,7 @@ impl<'a> Starts<'a> {
         let query =
             query.bind(&self.queue).bind(&self.deduplication).bind(&self.priority).bind(&self.partition);
         let query = query.bind(&self.delay_until).bind(&self.version).bind(&self.application);
-        query.bind(&self.created).bind(&self.debounced).bind(&self.debounce_deadline)
+        query.bind(&self.created).bind(&self.debounced).bind(&self.debounce_deadline).bind(&self.assumed)
     }
 }
 

@@ -42,8 +42,8 @@ const START: &str = "\
 WITH created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, authenticated_user, authenticated_roles, executor_id,
         application_version, application_id, recovery_attempts, owner_xid, creator_xid, serialization, attributes,
-        application_name, class_name, config_name, workflow_timeout_ms, workflow_deadline_epoch_ms)
-    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10, $12, $13, $14, $15)
+        application_name, class_name, config_name, workflow_timeout_ms, workflow_deadline_epoch_ms, assumed_role)
+    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10, $12, $13, $14, $15, $16)
     ON CONFLICT DO NOTHING
     RETURNING workflow_uuid
 )
@@ -124,6 +124,7 @@ pub(super) async fn apply(
                 .bind(&new.config_name)
                 .bind(new.timeout)
                 .bind(new.deadline.map(Timestamp::as_millis))
+                .bind(&new.assumed)
                 .execute(connection)
                 .await?
         }

@@ -5,18 +5,24 @@ mod classify;
 mod columns;
 mod debounce;
 mod enlisted;
+mod forks;
 mod lane;
+mod listing;
 mod lone;
 mod mailbox;
+mod management;
 mod migrate;
 mod parts;
 pub(crate) mod presence;
 mod queues;
+mod retention;
+mod rewinds;
 mod rows;
 mod statements;
 mod steps;
 mod streams;
 mod tick;
+mod transfer;
 mod verify;
 mod versions;
 mod wakeups;
@@ -53,6 +59,8 @@ pub(crate) struct Postgres {
     identity: Arc<Identity>,
     listen: bool,
     lost: LastLoss,
+    listing_timeout: Option<Duration>,
+    schema: String,
 }
 
 /// A claim reads by index only: a scan of the table would conflict with every other claim.
@@ -125,6 +133,8 @@ impl Postgres {
             identity,
             listen: config.listen_notify,
             lost,
+            listing_timeout: config.listing_timeout,
+            schema: config.schema.clone(),
         })
     }
 
@@ -146,7 +156,7 @@ impl Postgres {
         &self,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        self.ask_on(&self.pool, question).await
+        self.ask_within(&self.pool, Some(DEADLINE), question).await
     }
 
     /// The same on another pool.
@@ -155,15 +165,32 @@ impl Postgres {
         pool: &PgPool,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
+        self.ask_within(pool, Some(DEADLINE), question).await
+    }
+
+    /// The same with a deadline of its own, or with none.
+    async fn ask_within<T>(
+        &self,
+        pool: &PgPool,
+        deadline: Option<Duration>,
+        question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
         let mut asked = Asked(Some(pool.acquire().await.map_err(classify)?));
         let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
-        let error = match tokio::time::timeout(DEADLINE, question(connection)).await {
+        let answer = match deadline {
+            Some(deadline) => {
+                let answer = tokio::time::timeout(deadline, question(connection)).await;
+                answer.map_err(|_| StoreError::Deadline(deadline))
+            }
+            None => Ok(question(connection).await),
+        };
+        let error = match answer {
             Ok(Ok(answer)) => {
                 asked.0 = None;
                 return Ok(answer);
             }
             Ok(Err(error)) => classify(error),
-            Err(_) => StoreError::Deadline(DEADLINE),
+            Err(error) => error,
         };
         if error.breaks_connection() {
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

@@ -39,12 +39,12 @@ pub(crate) fn statement(parts: Parts) -> String {
         out.part(&MESSAGES.replace("<sent>", &sent), 6);
     }
     if parts.receives {
-        out.part(RECEIVES, 8);
+        out.part(RECEIVES, 11);
     }
     if parts.starts {
         let parent =
             if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
-        out.part(&STARTS.replace("<parent>", parent), 26);
+        out.part(&STARTS.replace("<parent>", parent), 27);
     }
     if parts.links {
         out.part(LINKS, 9);
@@ -169,8 +169,9 @@ delivered AS (
 const RECEIVES: &str = "\
 asked AS (
     SELECT r.*, m.message_uuid, m.message, m.serialization
-    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::int8[], :5!::int8[], :6!::int8[], :7!::bool[], :8!::text[])
-        AS r(id, number, topic, rank, started, completed, expired, wake)
+    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::int8[], :5!::int8[], :6!::int8[], :7!::bool[], :8!::text[],
+        :9!::int4[], :10!::text[], :11!::text[])
+        AS r(id, number, topic, rank, started, completed, expired, wake, victory, victory_name, victory_output)
     JOIN owned ON owned.id = r.id
     LEFT JOIN LATERAL (
         SELECT n.message_uuid, n.message, n.serialization FROM {s}.notifications n
@@ -192,6 +193,14 @@ asked AS (
     FROM asked a WHERE a.wake IS NOT NULL
     ON CONFLICT DO NOTHING
     RETURNING 1
+), victories AS (
+    INSERT INTO {s}.operation_outputs (workflow_uuid, function_id, function_name, output, started_at_epoch_ms,
+        completed_at_epoch_ms, serialization, application_name)
+    SELECT a.id, a.victory, a.victory_name, a.victory_output, a.started, a.completed, 'portable_json', $1
+    FROM asked a JOIN taken ON taken.id = a.id AND taken.number = a.number
+    WHERE a.victory IS NOT NULL
+    ON CONFLICT DO NOTHING
+    RETURNING 1
 ), consumed AS (
     UPDATE {s}.notifications n SET consumed = TRUE, consumed_by_function_id = a.number
     FROM asked a JOIN taken ON taken.id = a.id AND taken.number = a.number
@@ -208,22 +217,23 @@ const STARTS: &str = "\
 fresh AS (
     SELECT n.* FROM unnest(:1!::text[], :2!::text[], :3!::text[], :4!::text[], :5!::text[], :6!::text[], :7!::text[],
         :8!::text[], :9!::text[], :10!::text[], :11!::text[], :12!::int8[], :13!::int8[], :14!::text[], :15!::text[],
-        :16!::int4[], :17!::text[], :18!::int8[], :19!::text[], :20!::text[], :21!::int8[], :22!::bool[], :23!::int8[])
+        :16!::int4[], :17!::text[], :18!::int8[], :19!::text[], :20!::text[], :21!::int8[], :22!::bool[], :23!::int8[],
+        :24!::text[])
         AS n(id, status, name, class, config, token, input, username, roles, attributes, parent, timeout, deadline, queue,
-        deduplication, priority, partition, delay_until, version, application, created, debounced, debounce_deadline)
+        deduplication, priority, partition, delay_until, version, application, created, debounced, debounce_deadline, assumed)
     WHERE <parent>
 ), created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, class_name, config_name, authenticated_user,
         authenticated_roles, executor_id, application_version, application_id, recovery_attempts, owner_xid, creator_xid,
         parent_workflow_id, serialization, attributes, application_name, workflow_timeout_ms, workflow_deadline_epoch_ms,
         queue_name, deduplication_id, priority, queue_partition_key, delay_until_epoch_ms, is_debounced,
-        debounce_deadline_epoch_ms, created_at)
-    SELECT n.id, n.status, n.name, n.class, n.config, n.username, n.roles, :24!::text,
-        CASE WHEN n.queue IS NULL THEN :25!::text ELSE n.version END, :26!::text,
+        debounce_deadline_epoch_ms, created_at, assumed_role)
+    SELECT n.id, n.status, n.name, n.class, n.config, n.username, n.roles, :25!::text,
+        CASE WHEN n.queue IS NULL THEN :26!::text ELSE n.version END, :27!::text,
         CASE WHEN n.queue IS NULL THEN 1 ELSE 0 END, CASE WHEN n.queue IS NULL THEN n.token END, n.token, n.parent,
         'portable_json', n.attributes::jsonb, CASE WHEN n.queue IS NULL THEN $1 ELSE n.application END, n.timeout,
         n.deadline, n.queue, n.deduplication, n.priority, n.partition, n.delay_until, n.debounced, n.debounce_deadline,
-        coalesce(n.created, (EXTRACT(epoch FROM now()) * 1000)::int8)
+        coalesce(n.created, (EXTRACT(epoch FROM now()) * 1000)::int8), n.assumed
     FROM fresh n
     ON CONFLICT DO NOTHING
     RETURNING workflow_uuid AS id, creator_xid AS token

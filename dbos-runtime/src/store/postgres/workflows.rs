@@ -3,18 +3,13 @@
 use sqlx::Row;
 
 use super::{Postgres, rows};
-use crate::model::workflow::{Ending, Fence, WorkflowRow};
+use crate::model::workflow::{Ending, Fence};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 const NOW: &str = "SELECT (EXTRACT(epoch FROM now()) * 1000)::int8";
-
-const LOOK: &str = "\
-SELECT workflow_uuid, status, name, executor_id, application_version, authenticated_user, authenticated_roles,
-    attributes::text AS attributes, queue_name, parent_workflow_id, recovery_attempts, created_at, updated_at, completed_at
-FROM {s}.workflow_status WHERE workflow_uuid = $1";
 
 const ENDINGS: &str = "\
 SELECT w.workflow_uuid, w.status, coalesce(o.output, w.output) AS output, coalesce(o.error, w.error) AS error, w.serialization
@@ -49,21 +44,10 @@ SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', owner_xid = NULL, deduplication_i
     completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
 WHERE workflow_uuid = $1 AND status = 'PENDING' AND owner_xid = $2";
 
-const CANCEL: &str = "\
-UPDATE {s}.workflow_status
-SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
-    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
-WHERE workflow_uuid = $1 AND status NOT IN ('SUCCESS', 'ERROR')";
-
 impl Postgres {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
         let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
         Ok(Timestamp::from_millis(millis))
-    }
-
-    pub(crate) async fn look(&self, id: &str) -> Result<Option<WorkflowRow>> {
-        let query = sqlx::query(self.statements.get(LOOK)).bind(id);
-        self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
     }
 
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
@@ -102,11 +86,6 @@ impl Postgres {
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
         let query = sqlx::query(self.statements.get(PARK)).bind(fence.id.as_str()).bind(fence.token.as_str());
-        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
-    }
-
-    pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
-        let query = sqlx::query(self.statements.get(CANCEL)).bind(id);
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 }

@@ -5,15 +5,22 @@ mod claims;
 mod classify;
 mod debounce;
 mod enlisted;
+mod forks;
 mod lane;
+mod listing;
 mod mailbox;
+mod management;
 mod migrate;
 mod presence;
 mod queues;
+mod retention;
+mod rewinds;
 mod rows;
+mod starts;
 mod steps;
 mod streams;
 mod tick;
+mod transfer;
 mod values;
 mod verify;
 mod versions;
@@ -50,6 +57,7 @@ pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
     writer: Writer,
     identity: Arc<Identity>,
+    listing_timeout: Option<Duration>,
 }
 
 impl Sqlite {
@@ -69,7 +77,7 @@ impl Sqlite {
             .acquire_timeout(DEADLINE)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, writer, identity })
+        Ok(Self { pool, options, writer, identity, listing_timeout: config.listing_timeout })
     }
 
     pub(crate) fn lane(&self) -> SqliteLane {

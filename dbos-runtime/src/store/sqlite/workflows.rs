@@ -4,18 +4,13 @@ use sqlx::Row;
 
 use super::values::Values;
 use super::{Sqlite, rows};
-use crate::model::workflow::{Ending, Fence, WorkflowRow};
+use crate::model::workflow::{Ending, Fence};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 const NOW: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
-
-const LOOK: &str = "\
-SELECT workflow_uuid, status, name, executor_id, application_version, authenticated_user, authenticated_roles,
-    attributes, queue_name, parent_workflow_id, recovery_attempts, created_at, updated_at, completed_at
-FROM workflow_status WHERE workflow_uuid = ?1";
 
 const ENDINGS: &str = "\
 WITH f(id) AS (VALUES {rows})
@@ -41,22 +36,10 @@ SET status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED', owner_xid = NULL, deduplication_i
     completed_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
 WHERE workflow_uuid = ?1 AND status = 'PENDING' AND owner_xid = ?2";
 
-const CANCEL: &str = "\
-UPDATE workflow_status
-SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
-    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER),
-    completed_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-WHERE workflow_uuid = ?1 AND status NOT IN ('SUCCESS', 'ERROR')";
-
 impl Sqlite {
     pub(crate) async fn now(&self) -> Result<Timestamp> {
         let millis = self.ask(async |c| sqlx::query_scalar(NOW).fetch_one(c).await).await?;
         Ok(Timestamp::from_millis(millis))
-    }
-
-    pub(crate) async fn look(&self, id: &str) -> Result<Option<WorkflowRow>> {
-        let query = sqlx::query(LOOK).bind(id);
-        self.ask(async |c| query.fetch_optional(c).await?.as_ref().map(rows::workflow).transpose()).await
     }
 
     pub(crate) async fn endings(&self, ids: &[&str]) -> Result<Vec<Ending>> {
@@ -96,11 +79,6 @@ impl Sqlite {
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {
         let query = sqlx::query(PARK).bind(fence.id.as_str()).bind(fence.token.as_str());
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
-    }
-
-    pub(crate) async fn cancel(&self, id: &str) -> Result<u64> {
-        let query = sqlx::query(CANCEL).bind(id);
         self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
     }
 }
