@@ -7,6 +7,7 @@ use crate::ids::{AppVersion, ExecutorId};
 use crate::limits;
 use crate::model::queue::{self, Queue};
 use crate::model::retention::Retention;
+use crate::model::schedule::NewSchedule;
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) poll: Duration,
     pub(crate) listing_timeout: Option<Duration>,
     pub(crate) retention: Option<Retention>,
+    pub(crate) schedule_poll: Duration,
+    pub(crate) schedules: Vec<NewSchedule>,
     /// Registered at launch.
     pub(crate) queues: Vec<Queue>,
     /// The only queues to work on, besides the internal one.
@@ -52,6 +55,8 @@ impl Config {
             poll: Duration::from_secs(1),
             listing_timeout: Some(Duration::from_secs(30)),
             retention: None,
+            schedule_poll: Duration::from_secs(30),
+            schedules: Vec::new(),
             queues: Vec::new(),
             listen: None,
         }
@@ -62,6 +67,10 @@ impl Config {
         self.check_connection()?;
         if let Some(retention) = &self.retention {
             retention.check()?;
+        }
+        limits::duration("the polling interval of schedules", self.schedule_poll)?;
+        if self.schedule_poll < Duration::from_millis(10) {
+            return Err(Error::invalid("the polling interval of schedules must be at least 10 ms"));
         }
         for (index, queue) in self.queues.iter().enumerate() {
             queue.check()?;
@@ -171,6 +180,7 @@ mod tests {
             Config { poll: Duration::ZERO, ..good() },
             Config { listing_timeout: Some(Duration::ZERO), ..good() },
             Config { retention: Some(Retention::new()), ..good() },
+            Config { schedule_poll: Duration::ZERO, ..good() },
         ];
         for config in bad {
             assert!(config.check().is_err(), "{config:?}");

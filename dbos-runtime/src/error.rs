@@ -70,6 +70,10 @@ pub enum ErrorKind {
     WorkflowIdInUse,
     /// Another workflow on the queue holds the deduplication id.
     QueueDeduplicated,
+    /// There is no schedule, queue or version of that name.
+    NotFound,
+    /// The name is taken, by something else or by another application.
+    NameInUse,
     /// The workflow's user has none of the roles that it requires.
     NotAuthorized,
     /// The replayed code asks for another step than the one recorded at this position.
@@ -152,6 +156,8 @@ impl ErrorKind {
             Self::InputMismatch => "InputMismatch",
             Self::WorkflowIdInUse => "DBOSWorkflowIDInUseError",
             Self::QueueDeduplicated => "DBOSQueueDeduplicatedError",
+            Self::NotFound => "NotFound",
+            Self::NameInUse => "NameInUse",
             Self::NotAuthorized => "DBOSNotAuthorizedError",
             Self::PatchNondeterminism => "DBOSPatchNondeterminismError",
             Self::StreamNondeterminism => "DBOSStreamNondeterminismError",

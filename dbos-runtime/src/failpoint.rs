@@ -57,6 +57,9 @@ boundaries! {
     Attributes => "attributes",
     Import => "import",
     Collect => "collect",
+    Promote => "promote",
+    Schedule => "schedule",
+    Fire => "fire",
 }
 
 /// Passes a boundary; the process dies here when the environment says so.

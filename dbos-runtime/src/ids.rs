@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::limits;
@@ -161,6 +162,14 @@ pub(crate) fn message() -> String {
 pub(crate) fn random() -> uuid::Uuid {
     #[expect(clippy::disallowed_methods, reason = "the one place that makes identities")]
     uuid::Uuid::new_v4()
+}
+
+/// The identity of what a step makes, derived so that the step, tried again, makes the same one.
+pub(crate) fn made_by(workflow: &WorkflowId, step: i32) -> String {
+    let digest = Sha256::digest(format!("{step}:{workflow}"));
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 fn fresh() -> String {

@@ -124,10 +124,12 @@ pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
     ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
-    Patch, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedStream, RecordedWorkflows, Recv,
-    RecvOptions, Registration, ResumeOptions, ResumeWorkflows, Retry, Rewind, Select, Send, SendMessage,
+    Patch, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedSchedules, RecordedStream,
+    RecordedWorkflows, Recv, RecvOptions, Registration, ResumeOptions, ResumeWorkflows, Retry, Rewind,
+    Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Select, Send, SendMessage,
     SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend, StreamPage,
-    StreamReader, Target, TreeOptions, Workflow, WorkflowHandle, WorkflowRef, Workflows,
+    StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle, WorkflowRef,
+    Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
@@ -152,6 +154,21 @@ pub mod testing {
     /// The names of all commit boundaries at which `DBOS_FAILPOINT` can have the process killed.
     pub fn boundaries() -> &'static [&'static str] {
         crate::failpoint::ALL
+    }
+
+    /// The next times of a cron expression in a zone after an instant, as they are written there; fewer at the end of
+    /// the calendar.
+    ///
+    /// # Errors
+    ///
+    /// As for a [`Schedule`](crate::Schedule) with that expression.
+    pub fn cron_times(
+        cron: &str,
+        zone: &str,
+        after: crate::Timestamp,
+        count: usize,
+    ) -> crate::Result<Vec<String>> {
+        crate::engine::cron_times(cron, zone, after, count)
     }
 }
 

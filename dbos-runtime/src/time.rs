@@ -1,12 +1,28 @@
 //! The one place that asks for the time.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::{Error, Result};
 
 /// An instant in milliseconds since the Unix epoch, by the database's clock.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+///
+/// Stored as that number. It is also read from a date and time as text, which is how other languages store theirs and
+/// how a scheduled workflow is told its time.
+///
+/// ```
+/// use dbos_runtime::Timestamp;
+///
+/// let at: Timestamp = "2026-11-22T08:17:28-05:00".parse()?;
+/// assert_eq!(at, "2026-11-22T13:17:28".parse()?, "without an offset it is UTC");
+/// assert_eq!(at.to_string(), "2026-11-22T13:17:28.000Z");
+/// # Ok::<(), dbos_runtime::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
@@ -30,6 +46,45 @@ impl Timestamp {
     /// How long until this instant, seen from `now`; nothing when it has passed.
     pub fn since(self, now: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(now.0)).unwrap_or(0))
+    }
+}
+
+/// As portable JSON writes it, in UTC with milliseconds.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            // Beyond the year 9999.
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// Reads an ISO 8601 date and time; one without an offset is UTC.
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let zoned = text.parse::<jiff::Timestamp>().ok();
+        let utc = || jiff::tz::Offset::UTC.to_timestamp(text.parse::<jiff::civil::DateTime>().ok()?).ok();
+        zoned.or_else(utc).map(|instant| Self(instant.as_millisecond())).ok_or_else(|| {
+            Error::invalid(format!("{text:?} is not a date and time such as 2026-11-22T08:17:28Z"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Millis(i64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Millis(millis) => Ok(Self(millis)),
+            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
     }
 }
 
@@ -77,6 +132,27 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         assert_eq!(Timestamp::from_millis(900).since(now), Duration::ZERO);
         assert_eq!(Timestamp::from_millis(1_500).since(now), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn an_instant_is_read_from_every_spelling() {
+        let instant = Timestamp::from_millis(1_795_353_448_000);
+        for text in [
+            "1795353448000",
+            "\"2026-11-22T13:17:28Z\"",
+            "\"2026-11-22T13:17:28.000Z\"",
+            "\"2026-11-22T08:17:28-05:00\"",
+            "\"2026-11-22T13:17:28.000000+00:00\"",
+            "\"2026-11-22T13:17:28\"",
+            "\"2026-11-22 13:17:28\"",
+        ] {
+            assert_eq!(serde_json::from_str::<Timestamp>(text).unwrap(), instant, "{text}");
+        }
+        assert_eq!(serde_json::to_string(&instant).unwrap(), "1795353448000");
+        for text in ["\"\"", "\"soon\"", "null", "\"2026-13-01T00:00:00Z\""] {
+            assert!(serde_json::from_str::<Timestamp>(text).is_err(), "{text}");
+        }
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9223372036854775807 ms");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 type Ctx = RuntimeCtx<Arc<Meter>, Error>;
 
 const NO_POLL: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 struct Meter {
     proxy: Proxy,
@@ -53,6 +54,7 @@ fn builder(fresh: &Fresh, meter: &Arc<Meter>) -> Builder<Arc<Meter>> {
     harness::builder(fresh)
         .database_url(meter.proxy.url(fresh.url()))
         .polling_interval(NO_POLL)
+        .schedule_poll(HOUR)
         .journal_lanes(1)
         .state(Arc::clone(meter))
         .register(measured)
@@ -340,7 +342,8 @@ async fn an_idle_process_looks_for_its_peers_with_every_fourth_poll() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_process_sends_one_statement_a_second() {
     let (fresh, meter) = meter().await;
-    let dbos = builder(&fresh, &meter).polling_interval(Duration::from_secs(1)).launch().await.unwrap();
+    let builder = builder(&fresh, &meter).polling_interval(Duration::from_secs(1));
+    let dbos = builder.schedule_poll(Duration::from_secs(30)).launch().await.unwrap();
     meter.take();
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(3)).await;

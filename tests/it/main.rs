@@ -11,6 +11,7 @@ mod bad_input;
 mod budgets;
 mod conformance;
 mod crash;
+mod cron;
 mod drops;
 mod faults;
 mod http_layer;

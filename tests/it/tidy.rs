@@ -128,7 +128,7 @@ fn every_write_path_has_a_failpoint() {
             }
         }
     }
-    assert!(writing >= 9, "only {writing} writing questions were found");
+    assert!(writing >= 16, "only {writing} writing questions were found");
     // The datasource commits in two places.
     let datasource = sources("dbos-runtime/src/datasource");
     for (file, boundary) in [("transaction.rs", "Boundary::Transaction"), ("witness.rs", "Boundary::Witness")]

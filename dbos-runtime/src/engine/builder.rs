@@ -12,6 +12,7 @@ use super::context::Ctx;
 use super::registration::Registration;
 use super::registry::{Registry, Workflow};
 use super::runtime::Dbos;
+use super::schedules::Schedule;
 use crate::config::Config;
 use crate::datasource::{Backend, Datasource};
 use crate::error::{DurableError, Result};
@@ -228,6 +229,23 @@ impl<S: Send + Sync + 'static> Builder<S> {
         if let Ok(registry) = &self.registry {
             registry.datasources.add(datasource);
         }
+        self
+    }
+
+    /// A schedule that this program brings along: at the launch it is created, or the one of its name is given this
+    /// definition. Whether it is paused stays as it is.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        match schedule.define() {
+            Ok(definition) => self.config.schedules.push(definition),
+            Err(error) => self.registry = self.registry.and(Err(error)),
+        }
+        self
+    }
+
+    /// How often the process looks for schedules that others have changed; 30 seconds unless said, more often at first.
+    /// Its own changes take effect at once, and a schedule that was paused, deleted or redefined fires nothing any more.
+    pub fn schedule_poll(mut self, interval: Duration) -> Self {
+        self.config.schedule_poll = interval;
         self
     }
 

@@ -37,7 +37,7 @@ enum Event {
 
 pub(crate) async fn dispatch(shared: Arc<Shared>) {
     let mut dispatcher = Dispatcher {
-        names: shared.registry.names(),
+        names: shared.registry.claim_keys(),
         internal: Queue::new(INTERNAL_QUEUE),
         looked: HashMap::new(),
         due: HashMap::new(),

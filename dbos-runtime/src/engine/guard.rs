@@ -47,6 +47,18 @@ pub(crate) fn outside_of_transactions() -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses in a workflow's body what is not recorded as a step, so that a replay would do it again. `instead` says where
+/// it belongs.
+pub(crate) fn outside_of_bodies(instead: &str) -> Result<(), Error> {
+    if matches!(HERE.get(), Some((_, Place::Body))) {
+        return Err(Error::new(
+            ErrorKind::Misplaced,
+            format!("this is not possible inside a workflow: {instead}"),
+        ));
+    }
+    outside_of_transactions()
+}
+
 /// A future whose polls count as code of an execution.
 pub(crate) struct Scoped<F> {
     here: (u64, Place),

@@ -5,6 +5,7 @@ mod builder;
 mod child;
 mod client;
 mod context;
+mod cron;
 mod debounce;
 mod dispatcher;
 mod durable;
@@ -30,6 +31,8 @@ mod retry;
 mod roles;
 mod run;
 mod runtime;
+mod scheduler;
+mod schedules;
 mod select;
 mod send;
 mod shared;
@@ -39,6 +42,7 @@ mod start;
 mod step;
 mod streams;
 mod values;
+mod versions;
 mod wait;
 mod watch;
 mod workflows;
@@ -57,17 +61,23 @@ pub use self::registration::Registration;
 pub use self::registry::{Target, Workflow, WorkflowRef};
 pub use self::retry::Retry;
 pub use self::runtime::Dbos;
+pub use self::schedules::{
+    RecordedSchedules, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules,
+};
 pub use self::select::{Branches, Raceable, Select};
 pub use self::send::{Message, SendMessage, SendMessages};
 pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
 pub use self::streams::{ReadStreamOffset, ReadStreamOptions, RecordedStream, StreamPage, StreamReader};
+pub use self::versions::{VersionInfo, Versions};
 pub use self::workflows::{
     CancelReport, CancelWorkflows, Delay, DeleteWorkflows, Fork, RecordedWorkflows, ResumeOptions,
     ResumeWorkflows, Rewind, TreeOptions, Workflows,
 };
 
+#[cfg(feature = "failpoints")]
+pub(crate) use self::cron::cron_times;
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};
 pub(crate) use self::replay::look;

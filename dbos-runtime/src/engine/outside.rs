@@ -251,6 +251,17 @@ macro_rules! outside_verbs {
             $crate::Workflows { shared: std::sync::Arc::clone(self.shared()) }
         }
 
+        /// The schedules of the database: made, paused, fired by hand. A client does not know what other programs register,
+        /// so it takes workflows and queues at their names.
+        pub fn schedules(&self) -> $crate::Schedules {
+            $crate::Schedules { shared: std::sync::Arc::clone(self.shared()) }
+        }
+
+        /// The versions of the application; of all applications, for a client that has none.
+        pub fn versions(&self) -> $crate::Versions {
+            $crate::Versions { shared: std::sync::Arc::clone(self.shared()) }
+        }
+
         /// The queues on the database.
         pub fn queues(&self) -> $crate::Queues {
             $crate::engine::queues::Queues::new(self.shared())

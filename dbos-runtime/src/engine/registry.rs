@@ -15,6 +15,7 @@ use super::registration::Registration;
 use super::roles;
 use crate::datasource::Witnesses;
 use crate::error::{DurableError, Error, ErrorKind, Result};
+use crate::model::queue::claim_key;
 use crate::payload;
 
 /// How a body ended, as text to be stored.
@@ -220,8 +221,19 @@ impl Registry {
         self.workflows.contains_key(name)
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.workflows.keys().cloned().collect()
+    /// Refuses a name under which nothing is registered but, perhaps, configured instances.
+    pub(crate) fn known(&self, name: &str) -> Result<()> {
+        self.find(name, None, None).map(|_| ())
+    }
+
+    /// What a claim may take: see [`claim_key`].
+    pub(crate) fn claim_keys(&self) -> Vec<String> {
+        let registrations = self.workflows.values().flatten().map(|registered| &registered.registration);
+        let mut keys: Vec<String> = registrations
+            .map(|registration| claim_key(&registration.name, registration.instance.as_deref()))
+            .collect();
+        keys.dedup();
+        keys
     }
 
     /// One hash over the names and fingerprints of all workflows.

@@ -109,6 +109,7 @@ impl Dbos {
         if let Some(retention) = shared.config.retention.clone() {
             shared.tasks.daemons.spawn(workflows::keep(Arc::clone(shared), retention));
         }
+        self.schedules().take_up().await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,8 +24,7 @@ use crate::store::presence::Presence;
 use crate::store::wakeups::Wakeups;
 use crate::time::Clock;
 
-/// The queue on which recovered work waits to be claimed; every SDK has it.
-pub(crate) const INTERNAL_QUEUE: &str = "_dbos_internal_queue";
+pub(crate) use crate::model::queue::INTERNAL_QUEUE;
 
 /// After the drain, how long interrupted workflows have to notice before they are dropped.
 const GRACE: Duration = Duration::from_millis(500);
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Streams,
     pub(crate) clock: Clock,
     pub(crate) running: Running,
+    /// The schedules may have changed.
+    pub(crate) rescheduled: Notify,
     pub(crate) queues: Known,
     pub(crate) loads: Loads,
     pub(crate) order: Order,
@@ -77,6 +79,7 @@ impl Shared {
             streams: Streams::default(),
             clock: Clock::new(),
             running: Running::default(),
+            rescheduled: Notify::new(),
             queues: Known::default(),
             loads: Loads::default(),
             order: Order::default(),

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::limits;
 
+/// The queue on which recovered work waits to be claimed; every SDK has it.
+pub(crate) const INTERNAL_QUEUE: &str = "_dbos_internal_queue";
+
 /// Names with this prefix belong to the runtime.
 const RESERVED: &str = "_dbos_";
 
@@ -294,11 +297,17 @@ pub enum OnConflict {
     NeverUpdate,
 }
 
+/// A workflow's name and configured instance as one text, as the claims compare it. Neither holds the separator, which is
+/// a control character.
+pub(crate) fn claim_key(name: &str, instance: Option<&str>) -> String {
+    format!("{name}\u{1f}{}", instance.unwrap_or_default())
+}
+
 /// A claim of what waits on a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim<'a> {
     pub(crate) queue: &'a Queue,
-    /// The workflows that this process has registered.
+    /// The [keys](claim_key) of the workflows that this process has registered.
     pub(crate) names: &'a [String],
     /// Rows at most, as far as this process itself is concerned.
     pub(crate) most: u32,

@@ -28,8 +28,10 @@ mod queues;
 mod receipts;
 mod retention;
 mod rows;
+mod schedules;
 mod streams;
 mod transfer;
+mod versions;
 pub(crate) mod wakeups;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "only SQLite has one writer"))]
 pub(crate) mod writer;
@@ -183,13 +185,5 @@ impl Store {
     /// Which of the awaited messages and events are there.
     pub(crate) async fn present(&self, awaited: &[Touched]) -> Answer<Vec<Touched>> {
         ask!(self, backend => backend.present(awaited).await)
-    }
-
-    /// Registers the running version; the name of the application that has it.
-    pub(crate) async fn register_version(&self, row_id: &str) -> Answer<Option<String>> {
-        failpoint::pass(Boundary::Register, Side::Before);
-        let owner = ask!(self, backend => backend.register_version(row_id).await)?;
-        failpoint::pass(Boundary::Register, Side::After);
-        Ok(owner)
     }
 }

@@ -37,6 +37,32 @@ macro_rules! rows {
             })
         }
 
+        pub(super) fn schedule(row: &$row) -> Result<ScheduleRow, sqlx::Error> {
+            Ok(ScheduleRow {
+                row_id: row.try_get("schedule_id")?,
+                name: row.try_get("schedule_name")?,
+                workflow: row.try_get("workflow_name")?,
+                class_name: row.try_get("workflow_class_name")?,
+                cron: row.try_get("schedule")?,
+                status: row.try_get("status")?,
+                context: row.try_get("context")?,
+                time_zone: row.try_get("cron_timezone")?,
+                queue: row.try_get("queue_name")?,
+                automatic_backfill: row.try_get("automatic_backfill")?,
+                last_fired_at: row.try_get("last_fired_at")?,
+                application: row.try_get("application_name")?,
+            })
+        }
+
+        pub(super) fn version(row: &$row) -> Result<VersionRow, sqlx::Error> {
+            Ok(VersionRow {
+                name: row.try_get("version_name")?,
+                timestamp: row.try_get("version_timestamp")?,
+                created_at: row.try_get("created_at")?,
+                application: row.try_get("application_name")?,
+            })
+        }
+
         pub(super) fn ending(row: &$row) -> Result<Ending, sqlx::Error> {
             Ok(Ending {
                 id: row.try_get("workflow_uuid")?,

@@ -47,7 +47,8 @@ async fn behind_a_proxy() -> (Fresh, Arc<Site>, Dbos) {
     let fresh = harness::fresh(Backend::Postgres).await;
     let proxy = Proxy::before(fresh.url()).await;
     let (site, builder) = site(&fresh, Some(proxy)).await;
-    let builder = builder.polling_interval(Duration::from_secs(60)).journal_lanes(1).listen_notify(false);
+    let builder = builder.polling_interval(Duration::from_secs(60)).schedule_poll(Duration::from_secs(3600));
+    let builder = builder.journal_lanes(1).listen_notify(false);
     let dbos = builder.launch().await.unwrap();
     warm_up(&dbos, &site).await;
     (fresh, site, dbos)

@@ -24,7 +24,7 @@ macro_rules! now {
 /// A row that this process may run: of its application, its version and its workflows.
 macro_rules! eligible {
     () => {
-        "w.queue_name = $1 AND w.status = 'ENQUEUED' AND w.name = ANY($2)
+        "w.queue_name = $1 AND w.status = 'ENQUEUED' AND concat(w.name, chr(31), w.config_name) = ANY($2)
         AND (w.application_name = $3 OR w.application_name IS NULL)
         AND (w.application_version = $4 OR (w.application_version IS NULL AND $4 = coalesce((
             SELECT version_name FROM {s}.application_versions WHERE application_name = $3 OR application_name IS NULL

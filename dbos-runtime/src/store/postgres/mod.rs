@@ -18,6 +18,7 @@ mod queues;
 mod retention;
 mod rewinds;
 mod rows;
+mod schedules;
 mod statements;
 mod steps;
 mod streams;

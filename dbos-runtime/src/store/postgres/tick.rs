@@ -52,7 +52,8 @@ SELECT (EXTRACT(epoch FROM now()) * 1000)::int8 AS now,
         UNION
         SELECT name FROM walk WHERE name IS NOT NULL AND EXISTS (
             SELECT FROM {s}.workflow_status w
-            WHERE w.queue_name = walk.name AND w.status = 'ENQUEUED' AND w.name = ANY($3)
+            WHERE w.queue_name = walk.name AND w.status = 'ENQUEUED'
+                AND concat(w.name, chr(31), w.config_name) = ANY($3)
                 AND (w.application_name = $1 OR w.application_name IS NULL)
                 AND (w.application_version = $2
                     OR (w.application_version IS NULL AND (SELECT mine FROM latest))))) AS ready,

@@ -2,7 +2,8 @@
 
 use sqlx::Row;
 
-use super::Postgres;
+use super::{Postgres, rows};
+use crate::model::version::VersionRow;
 use crate::store::error::StoreError;
 
 const REGISTER: &str = "\
@@ -15,6 +16,19 @@ SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM adopted)
 ON CONFLICT DO NOTHING";
 
 const OWNER: &str = "SELECT application_name FROM {s}.application_versions WHERE version_name = $1";
+
+const LIST: &str = "\
+SELECT version_name, version_timestamp, created_at, application_name FROM {s}.application_versions
+WHERE $1::text IS NULL OR application_name = $1 OR application_name IS NULL
+ORDER BY version_timestamp DESC, created_at DESC LIMIT $2";
+
+// Later than every other one, also than one of the same millisecond.
+const PROMOTE: &str = "\
+UPDATE {s}.application_versions
+SET application_name = coalesce(application_name, $2), version_timestamp = greatest((EXTRACT(epoch FROM now()) * 1000)::int8, coalesce((
+    SELECT max(version_timestamp) + 1 FROM {s}.application_versions
+    WHERE ($2::text IS NULL OR application_name = $2 OR application_name IS NULL) AND version_name <> $1), 0))
+WHERE version_name = $1 AND ($2::text IS NULL OR application_name = $2 OR application_name IS NULL)";
 
 const LATEST: &str = "\
 SELECT version_name FROM {s}.application_versions WHERE application_name = $1 OR application_name IS NULL
@@ -32,6 +46,21 @@ impl Postgres {
             owner.fetch_optional(c).await?.map_or(Ok(None), |row| row.try_get(0))
         })
         .await
+    }
+
+    pub(crate) async fn versions(&self, most: i64) -> Result<Vec<VersionRow>, StoreError> {
+        let query = sqlx::query(self.statements.get(LIST)).bind(&self.identity.application).bind(most);
+        self.ask(async |c| query.fetch_all(c).await?.iter().map(rows::version).collect()).await
+    }
+
+    pub(crate) async fn promote_version(&self, name: &str) -> Result<u64, StoreError> {
+        let query = sqlx::query(self.statements.get(PROMOTE)).bind(name).bind(&self.identity.application);
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
+    }
+
+    pub(crate) async fn version_owner(&self, name: &str) -> Result<Option<Option<String>>, StoreError> {
+        let query = sqlx::query(self.statements.get(OWNER)).bind(name);
+        self.ask(async |c| query.fetch_optional(c).await?.map(|row| row.try_get(0)).transpose()).await
     }
 
     /// Whether this process runs the latest version of its application.

@@ -18,7 +18,8 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 macro_rules! eligible {
     () => {
         "w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED', 'PENDING')
-    AND w.name IN (SELECT value FROM json_each(?2)) AND (w.application_name = ?3 OR w.application_name IS NULL)
+    AND w.name || char(31) || coalesce(w.config_name, '') IN (SELECT value FROM json_each(?2))
+    AND (w.application_name = ?3 OR w.application_name IS NULL)
     AND (w.application_version = ?4 OR (w.application_version IS NULL AND ?4 = coalesce((
         SELECT version_name FROM application_versions WHERE application_name = ?3 OR application_name IS NULL
         ORDER BY version_timestamp DESC LIMIT 1), ?4)))"

@@ -16,6 +16,7 @@ mod queues;
 mod retention;
 mod rewinds;
 mod rows;
+mod schedules;
 mod starts;
 mod steps;
 mod streams;

@@ -45,7 +45,8 @@ WITH RECURSIVE walk(name) AS (
 SELECT name FROM walk WHERE name IS NOT NULL AND EXISTS (
     SELECT 1 FROM workflow_status w
     WHERE w.queue_name = walk.name AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED','PENDING')
-        AND w.name IN (SELECT value FROM json_each(?3)) AND (w.application_name = ?1 OR w.application_name IS NULL)
+        AND w.name || char(31) || coalesce(w.config_name, '') IN (SELECT value FROM json_each(?3))
+        AND (w.application_name = ?1 OR w.application_name IS NULL)
         AND (w.application_version = ?2 OR (w.application_version IS NULL AND ?2 = coalesce((
             SELECT version_name FROM application_versions WHERE application_name = ?1 OR application_name IS NULL
             ORDER BY version_timestamp DESC LIMIT 1), ?2))))";
