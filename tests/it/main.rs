@@ -12,6 +12,7 @@ mod budgets;
 mod conformance;
 mod crash;
 mod cron;
+mod documents;
 mod drops;
 mod faults;
 mod http_layer;
