@@ -37,6 +37,7 @@ def run(engine, workload, url, size):
         "--count", str(size.count),
         "--steps", str(size.steps),
         "--concurrency", str(size.concurrency),
+        "--behind", str(size.behind),
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)

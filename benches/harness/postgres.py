@@ -17,6 +17,9 @@ SETTINGS = {
     "max_connections": "200",
     "listen_addresses": "'127.0.0.1'",
     "unix_socket_directories": "''",
+    # Counts the statements of an idle process; asleep until a database asks for it.
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.track": "none",
 }
 
 SHOWN = (

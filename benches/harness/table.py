@@ -9,7 +9,7 @@ HEADER = ["workload", "unit", *(title for _, title in ENGINES.values()), "ratio"
 
 def value(workload, result):
     """What a run is compared by."""
-    if workload.metric == "rate":
+    if workload.metric in ("rate", "quiet"):
         return result["operations"] / result["seconds"]
     if workload.metric == "latency":
         return result["latency_us_median"]
@@ -20,7 +20,11 @@ def one(workload, result):
     """A single run, for the log."""
     if "error" in result:
         return f"FAILED: {result['error']}"
-    return f"{value(workload, result):.0f} {workload.unit}"
+    return f"{number(value(workload, result))} {workload.unit}"
+
+
+def number(value):
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def render(workloads, runs):
@@ -60,22 +64,22 @@ def cell(workload, runs, engine, middle):
     if middle is None:
         return "FAILED"
     values = [value(workload, result) for result in mine]
-    spread = f" ({min(values):.0f}-{max(values):.0f})" if len(values) > 1 else ""
-    return f"{middle:.0f}{spread}"
+    spread = f" ({number(min(values))}-{number(max(values))})" if len(values) > 1 else ""
+    return f"{number(middle)}{spread}"
 
 
 def verdict(workload, medians):
     """The ratio to the faster peer (how many times better ours is), the target, and whether."""
-    ours = medians["ours"]
-    if workload.metric == "memory":
-        met = None if ours is None else ours < workload.target
-        return ["-", f"< {workload.target:g} MiB", word(met)]
-    target = f">= {workload.target:g}x"
+    ours, ratio = medians["ours"], None
     peers = [medians[name] for name in workload.peers if medians[name] is not None]
-    if ours is None or len(peers) < len(workload.peers):
-        return ["-", target, ""]
-    ratio = ours / max(peers) if workload.metric == "rate" else min(peers) / ours
-    return [f"{ratio:.2f}x", target, word(ratio >= workload.target)]
+    if ours is not None and peers and len(peers) == len(workload.peers):
+        ratio = ours / max(peers) if workload.metric == "rate" else min(peers) / max(ours, 0.01)
+    shown = "-" if ratio is None else f"{ratio:.2f}x"
+    if workload.absolute:
+        met = None if ours is None else ours <= workload.target
+        return [shown, f"<= {workload.target:g} {workload.unit}", word(met)]
+    met = None if ratio is None else ratio >= workload.target
+    return [shown, f">= {workload.target:g}x", word(met)]
 
 
 def word(met):

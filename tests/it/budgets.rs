@@ -319,30 +319,12 @@ async fn concurrent_writes_share_their_commits() {
     dbos.shutdown(Duration::ZERO).await;
 }
 
-// Peers cost a quarter of a statement a second more; nobody asks on the connection that holds the lock.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_process_looks_for_its_peers_with_every_fourth_poll() {
-    let (fresh, meter) = meter().await;
-    let poll = Duration::from_millis(100);
-    let dbos = builder(&fresh, &meter).peer_recovery(true).polling_interval(poll).launch().await.unwrap();
-    meter.take();
-    // In rounds 1, 5, 9, 13 and 17.
-    harness::until("five looks", async || meter.seen("FROM pg_locks") >= 5).await;
-    let sent = meter.take();
-    let looks = sent.iter().filter(|sql| sql.contains("FROM pg_locks")).count();
-    // The two loops do not keep step on a busy machine; a look with each poll would be half of all.
-    assert!(
-        (5..=6).contains(&looks) && (2 * looks + 1..40).contains(&sent.len()),
-        "{looks} looks: {sent:#?}"
-    );
-    dbos.shutdown(Duration::ZERO).await;
-}
-
 // Takes three seconds, because a rate has to be measured over time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_process_sends_one_statement_a_second() {
     let (fresh, meter) = meter().await;
-    let builder = builder(&fresh, &meter).polling_interval(Duration::from_secs(1));
+    // With peer recovery, as by default: the look at the peers is part of the same statement.
+    let builder = builder(&fresh, &meter).peer_recovery(true).polling_interval(Duration::from_secs(1));
     let dbos = builder.schedule_poll(Duration::from_secs(30)).launch().await.unwrap();
     meter.take();
     let begun = Instant::now();

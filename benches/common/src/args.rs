@@ -20,15 +20,36 @@ pub enum Workload {
     Sqlite,
     /// Workflows that sleep or wait for a message.
     Parked,
+    /// From the enqueue in one process to the body's start in another.
+    Enqueue,
+    /// A queue that is full when its worker starts.
+    Drain,
+    /// Workflows that a killed process left behind.
+    Recovery,
+    /// From an event's setting in one process to its reader's return in another.
+    Event,
+    /// The same of a message and its receiver.
+    Message,
+    /// The same of a stream's value and its reader.
+    Stream,
+    /// A process with queues and nothing to do.
+    Idle,
 }
 
-const NAMES: [(&str, Workload); 6] = [
+const NAMES: [(&str, Workload); 13] = [
     ("steps", Workload::Steps),
     ("throughput", Workload::Throughput),
     ("empty64", Workload::Empty64),
     ("empty1", Workload::Empty1),
     ("sqlite", Workload::Sqlite),
     ("parked", Workload::Parked),
+    ("enqueue", Workload::Enqueue),
+    ("drain", Workload::Drain),
+    ("recovery", Workload::Recovery),
+    ("event", Workload::Event),
+    ("message", Workload::Message),
+    ("stream", Workload::Stream),
+    ("idle", Workload::Idle),
 ];
 
 impl FromStr for Workload {
@@ -50,21 +71,26 @@ impl fmt::Display for Workload {
     }
 }
 
-/// `--workload NAME --url DATABASE_URL [--count N] [--steps N] [--concurrency N] [--pool N]`
+/// `--workload NAME --url DATABASE_URL [--count N] [--steps N] [--concurrency N] [--behind N]
+/// [--pool N] [--second yes]`
 #[derive(Debug, Clone)]
 pub struct Args {
     /// What to measure.
     pub workload: Workload,
     /// The database, empty at the start.
     pub url: String,
-    /// How many workflows.
+    /// How many workflows, samples or seconds.
     pub count: usize,
     /// How many steps each workflow has.
     pub steps: u32,
     /// How many tasks start workflows.
     pub concurrency: usize,
+    /// How many more workflows wait on the queue behind those that are measured.
+    pub behind: usize,
     /// The size of the connection pool, where the benchmark is to set it.
     pub pool: Option<u32>,
+    /// Whether this is the other process of a workload of two.
+    pub second: bool,
 }
 
 impl Args {
@@ -76,6 +102,7 @@ impl Args {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, BoxError> {
         let (mut workload, mut url, mut pool) = (None, None, None);
         let (mut count, mut steps, mut concurrency) = (1, 0, 1);
+        let (mut behind, mut second) = (0, false);
         while let Some(flag) = words.next() {
             let value = words.next().ok_or_else(|| format!("`{flag}` needs a value"))?;
             match flag.as_str() {
@@ -84,7 +111,9 @@ impl Args {
                 "--count" => count = value.parse()?,
                 "--steps" => steps = value.parse()?,
                 "--concurrency" => concurrency = value.parse()?,
+                "--behind" => behind = value.parse()?,
                 "--pool" => pool = Some(value.parse()?),
+                "--second" => second = value == "yes",
                 _ => return Err(format!("no flag is called `{flag}`").into()),
             }
         }
@@ -94,7 +123,9 @@ impl Args {
             count,
             steps,
             concurrency,
+            behind,
             pool,
+            second,
         })
     }
 }

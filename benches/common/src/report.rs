@@ -1,8 +1,9 @@
 //! What a binary prints, and the memory of this process.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::{BoxError, Workload};
+use crate::{Args, BoxError, Workload};
 
 /// One measurement; it displays as one line of JSON.
 #[derive(Debug, Clone)]
@@ -21,6 +22,23 @@ pub struct Report {
     pub rss_kib_after: u64,
     /// Further numbers of one workload.
     pub more: Vec<(&'static str, i64)>,
+}
+
+impl Report {
+    /// A report with the median of `latencies`, which are sorted by it, and the memory as it is now.
+    pub fn new(args: &Args, elapsed: Duration, operations: usize, latencies: &mut [f64]) -> Self {
+        latencies.sort_by(f64::total_cmp);
+        let rss_kib = rss_kib().unwrap_or_default();
+        Self {
+            workload: args.workload,
+            seconds: elapsed.as_secs_f64(),
+            operations: operations as u64,
+            latency_us_median: latencies.get(latencies.len() / 2).copied().unwrap_or_default(),
+            rss_kib_before: rss_kib,
+            rss_kib_after: rss_kib,
+            more: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Report {

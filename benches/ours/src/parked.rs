@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bench_common::{Args, BoxError, Report, rss_kib, warm_up};
+use bench_common::{Args, BoxError, Database, Report, connections, rss_kib, warm_up};
 use dbos_runtime::{Error, workflow};
-use sqlx::{Connection, PgConnection};
 
 use crate::{Ctx, Ours};
 
@@ -27,7 +26,7 @@ pub async fn sleeps(ctx: Ctx, _number: u64) -> Result<(), Error> {
 }
 
 #[workflow]
-pub async fn receives(ctx: Ctx, _number: u64) -> Result<(), Error> {
+pub async fn waits(ctx: Ctx, _number: u64) -> Result<(), Error> {
     WAITING.fetch_add(1, Ordering::Relaxed);
     ctx.recv::<String>("topic").timeout(LONG).await?;
     Ok(())
@@ -48,15 +47,12 @@ pub async fn measure(ours: &Arc<Ours>, args: &Args) -> Result<Report, BoxError> 
     let elapsed = started.elapsed();
     tokio::time::sleep(SETTLE).await;
     let rss_after = rss_kib()?;
-    let (total, busy) = connections(&args.url).await?;
+    let (total, busy) = connections(&Database::connect(&args.url).await?).await?;
     Ok(Report {
-        workload: args.workload,
-        seconds: elapsed.as_secs_f64(),
-        operations: args.count as u64,
-        latency_us_median: 0.0,
         rss_kib_before: rss_before,
         rss_kib_after: rss_after,
         more: vec![("connections", total), ("connections_busy", busy)],
+        ..Report::new(args, elapsed, args.count, &mut [])
     })
 }
 
@@ -75,7 +71,7 @@ async fn start_all(ours: &Arc<Ours>, args: &Args) -> Result<(), BoxError> {
                     if number % 2 == 0 {
                         ours.0.start(sleeps, number as u64).await?;
                     } else {
-                        ours.0.start(receives, number as u64).await?;
+                        ours.0.start(waits, number as u64).await?;
                     }
                 }
             })
@@ -85,18 +81,4 @@ async fn start_all(ours: &Arc<Ours>, args: &Args) -> Result<(), BoxError> {
         task.await??;
     }
     Ok(())
-}
-
-/// The connections to this database but the one that asks: all, and those that do something.
-async fn connections(url: &str) -> Result<(i64, i64), BoxError> {
-    let mut connection = PgConnection::connect(url).await?;
-    let counts = sqlx::query_as(
-        "SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid() \
-         AND backend_type = 'client backend'",
-    )
-    .fetch_one(&mut connection)
-    .await?;
-    connection.close().await?;
-    Ok(counts)
 }

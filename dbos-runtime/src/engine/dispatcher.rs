@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::admit::admit;
 use super::load::Slot;
+use super::peers::Peers;
 use super::shared::{INTERNAL_QUEUE, Shared};
 use crate::error::ErrorKind;
 use crate::ids::WorkflowId;
@@ -20,8 +21,8 @@ use crate::store::error::StoreError;
 
 /// Workflows of one claim: enough to recover thousands in a second, few enough to leave other processes their share.
 const MOST: u32 = 256;
-/// Past so many running workflows of a queue without limits, claims are paced: what other processes could run should not
-/// pile up here.
+/// Past so many running workflows of a queue, claims are paced, and wait while the journal is behind: what other
+/// processes could run should not pile up here.
 const PILE: usize = 1024;
 const PACE: Duration = Duration::from_millis(50);
 /// How soon a claim that met another process's is tried again, with chance added.
@@ -42,6 +43,8 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) {
         looked: HashMap::new(),
         due: HashMap::new(),
         next_tick: Instant::now(),
+        ticks: 0,
+        peers: Peers::default(),
         shared,
     };
     loop {
@@ -69,6 +72,8 @@ struct Dispatcher {
     /// Queues that want another look soon.
     due: HashMap<String, Instant>,
     next_tick: Instant,
+    ticks: u32,
+    peers: Peers,
 }
 
 impl Dispatcher {
@@ -93,7 +98,9 @@ impl Dispatcher {
         let shared = Arc::clone(&self.shared);
         let poll = shared.config.poll;
         self.next_tick = Instant::now() + poll;
-        let tick = match shared.store.tick(&self.names).await {
+        self.ticks = self.ticks.wrapping_add(1);
+        let own = if self.peers.is_due(self.ticks) { shared.presence.lock() } else { None };
+        let tick = match shared.store.tick(&self.names, own).await {
             Ok(tick) => tick,
             Err(error) => {
                 tracing::warn!(
@@ -113,6 +120,14 @@ impl Dispatcher {
             if let Some(execution) = shared.running.get(&WorkflowId::trusted(id.as_str())) {
                 execution.latch(ErrorKind::Cancelled);
             }
+        }
+        if let Some(peers) = tick.peers
+            && let Err(error) = self.peers.judge(&shared, peers).await
+        {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "the work of a dead peer was not taken up; the next look follows"
+            );
         }
         let now = Instant::now();
         let ready = tick.ready.into_iter().filter(|queue| self.is_time_for(queue, now)).collect();
@@ -164,6 +179,10 @@ impl Dispatcher {
     async fn claim(&mut self, queue: &Queue) -> bool {
         let shared = &self.shared;
         let load = shared.loads.of(&queue.name);
+        if load > PILE && shared.journal.is_behind() {
+            self.look_again(&queue.name, PACE);
+            return false;
+        }
         let room = queue
             .worker_concurrency
             .map_or(MOST, |most| most.saturating_sub(u32::try_from(load).unwrap_or(u32::MAX)).min(MOST));

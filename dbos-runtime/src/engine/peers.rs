@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::shared::{INTERNAL_QUEUE, Shared};
+use crate::model;
 use crate::store::error::StoreError;
 
-/// A look comes round with the first round of the watch, then after so many, and in every round while somebody is missed.
+/// A look comes with the first tick, then after so many, and in every round while somebody is missed.
 const ROUNDS: u32 = 4;
 
 /// What is known of the other processes.
@@ -20,11 +21,13 @@ impl Peers {
         round % ROUNDS == 1 || !self.missed.is_empty()
     }
 
-    /// Looks who is missed, and puts the work of those back that were missed at the last look too.
-    pub(crate) async fn look(&mut self, shared: &Shared) -> Result<(), StoreError> {
-        let Some(own) = shared.presence.lock() else { return Ok(()) };
+    /// Puts the work of those back who are missed now and were missed at the last look too.
+    pub(crate) async fn judge(
+        &mut self,
+        shared: &Shared,
+        peers: model::peer::Peers,
+    ) -> Result<(), StoreError> {
         let before = std::mem::take(&mut self.missed);
-        let peers = shared.store.peers(own).await?;
         if !peers.present {
             shared.presence.doubt();
             return Ok(());

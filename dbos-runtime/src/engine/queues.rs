@@ -35,7 +35,8 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for limits that break a rule, or a name that another application has;
+    /// [`ErrorKind::InvalidArgument`] for limits that break a rule, [`ErrorKind::NameInUse`] for a name that another
+    /// application has;
     /// [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn register(&self, queue: Queue) -> Result<()> {
         self.register_with(queue, OnConflict::AlwaysUpdate).await
@@ -77,7 +78,8 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] when there is no such queue or its limits would break a rule.
+    /// [`ErrorKind::NotFound`] when there is no such queue, [`ErrorKind::InvalidArgument`] when its limits would break a
+    /// rule, [`ErrorKind::NameInUse`] when it is another application's.
     pub async fn update(&self, name: &str, change: impl Fn(Queue) -> Queue) -> Result<Queue> {
         let shared = &self.shared;
         loop {
@@ -146,7 +148,8 @@ pub(crate) async fn register(shared: &Arc<Shared>, queue: &Queue, on_conflict: O
 fn check_owner(shared: &Shared, row: &QueueRow) -> Result<()> {
     match (&row.application, &shared.identity.application) {
         (Some(owner), Some(own)) if owner != own => {
-            Err(Error::invalid(format!("queue {:?} belongs to application {owner:?}", row.name)))
+            let message = format!("queue {:?} belongs to application {owner:?}", row.name);
+            Err(Error::new(ErrorKind::NameInUse, message))
         }
         _ => Ok(()),
     }
@@ -166,5 +169,5 @@ pub(crate) fn check_target(shared: &Shared, queue: &str, partition: Option<&str>
 }
 
 fn no_queue(name: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("no queue is registered under the name {name:?}"))
+    Error::new(ErrorKind::NotFound, format!("no queue is registered under the name {name:?}"))
 }

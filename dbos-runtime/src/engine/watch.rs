@@ -1,13 +1,12 @@
 //! The safety net, once an interval: what no hint told this process.
 //!
 //! One statement asks whether running executions still own their rows, one where awaited workflows of other processes
-//! stand, and now and then one whose owners are gone. Awaited messages and events are looked up rarely while hints come in, and every time while they do not. An
-//! idle process asks nothing else here.
+//! stand. Awaited messages and events are looked up rarely while hints come in, and every time while they do not. An
+//! idle process asks nothing here.
 
 use std::sync::Arc;
 
 use super::execution::Execution;
-use super::peers::Peers;
 use super::shared::Shared;
 use crate::model::status::WorkflowStatus;
 use crate::model::workflow::Fence;
@@ -18,7 +17,6 @@ use crate::store::error::StoreError;
 const RARELY: u32 = 10;
 
 pub(crate) async fn watch(shared: Arc<Shared>) {
-    let mut peers = Peers::default();
     for round in 1_u32.. {
         tokio::select! {
             () = shared.tasks.stopped.cancelled() => return,
@@ -28,14 +26,6 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
             tracing::debug!(
                 error = &error as &dyn std::error::Error,
                 "a look was missed; the next one follows"
-            );
-        }
-        if peers.is_due(round)
-            && let Err(error) = peers.look(&shared).await
-        {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "peers were not looked for; the next look follows"
             );
         }
     }

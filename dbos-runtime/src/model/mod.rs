@@ -8,6 +8,7 @@ pub(crate) mod fork;
 pub(crate) mod info;
 pub(crate) mod mailbox;
 pub(crate) mod management;
+pub(crate) mod peer;
 pub(crate) mod queue;
 pub(crate) mod retention;
 pub(crate) mod schedule;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::model::peer::Peers;
 
 /// The queue on which recovered work waits to be claimed; every SDK has it.
 pub(crate) const INTERNAL_QUEUE: &str = "_dbos_internal_queue";
@@ -336,6 +337,8 @@ pub(crate) struct Tick {
     pub(crate) released: i64,
     /// Workflows whose deadline has passed: cancelled just now.
     pub(crate) expired: Vec<String>,
+    /// What the processes' locks say, if that was asked.
+    pub(crate) peers: Option<Peers>,
 }
 
 #[cfg(test)]

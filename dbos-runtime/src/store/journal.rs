@@ -120,6 +120,12 @@ impl Journal {
         Some(receipt)
     }
 
+    /// Whether more writes wait than the next commits take: more work would only wait longer.
+    pub(crate) fn is_behind(&self) -> bool {
+        let waiting: usize = self.lanes.iter().map(|lane| lane.max_capacity() - lane.capacity()).sum();
+        waiting > BATCH_ROWS
+    }
+
     fn lane_of(&self, workflow: &str) -> Option<&mpsc::Sender<Entry>> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(workflow);
         let index = hash.checked_rem(self.lanes.len() as u64)?;

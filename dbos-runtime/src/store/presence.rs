@@ -40,15 +40,6 @@ pub(crate) enum Vigil {
     Postgres(Box<super::postgres::presence::Vigil>),
 }
 
-/// What a look at the locks has shown.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peers {
-    /// Whether this process's own lock was seen. Whoever does not see itself cannot tell the dead from the living.
-    pub(crate) present: bool,
-    /// Locks that running workflows name as their owner's and that nobody holds.
-    pub(crate) dead: Vec<i64>,
-}
-
 impl Presence {
     /// Names this process and takes its lock, where the database can hold one and the settings want it.
     pub(crate) async fn announce(config: &Config) -> Result<(Self, Vigil)> {
@@ -139,11 +130,6 @@ impl Store {
             (Self::Sqlite(_), Vigil::Postgres(_)) => {}
         }
         let _ = (presence, tasks, stop);
-    }
-
-    /// Whether this process's own lock is seen, and which owners of running workflows are gone.
-    pub(crate) async fn peers(&self, own: i64) -> Answer<Peers> {
-        ask!(self, backend => backend.peers(own).await)
     }
 
     /// Puts the running workflows of the holders of these locks, which nobody holds now, back on their queue, or on

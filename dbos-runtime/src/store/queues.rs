@@ -10,8 +10,10 @@ use crate::model::workflow::Claimed;
 impl Store {
     /// The look that every process takes once a second: releases delayed workflows that are due, cancels those whose
     /// deadline has passed, and says which queues have something for this process.
-    pub(crate) async fn tick(&self, names: &[String]) -> Answer<Tick> {
-        let tick = ask!(self, backend => backend.tick(names).await)?;
+    ///
+    /// With this process's own lock it also says whose locks nobody holds.
+    pub(crate) async fn tick(&self, names: &[String], own: Option<i64>) -> Answer<Tick> {
+        let tick = ask!(self, backend => backend.tick(names, own).await)?;
         if tick.released > 0 || !tick.expired.is_empty() {
             failpoint::pass(Boundary::Tick, Side::After);
         }

@@ -106,7 +106,7 @@ on_each_backend! {
 
         let bad = queues.update("mail", |queue| queue.worker_concurrency(21)).await;
         assert_kind(bad, ErrorKind::InvalidArgument);
-        assert_kind(queues.update("none", |queue| queue).await, ErrorKind::InvalidArgument);
+        assert_kind(queues.update("none", |queue| queue).await, ErrorKind::NotFound);
         assert_kind(queues.register(Queue::new("_dbos_internal_queue")).await, ErrorKind::InvalidArgument);
         assert_kind(queues.register(Queue::new("x").rate_limit(0, Duration::from_secs(1))).await, ErrorKind::InvalidArgument);
         assert!(queues.delete("mail").await.unwrap());
@@ -124,9 +124,9 @@ on_each_backend! {
         let dbos = Dbos::builder("another").database_url(fresh.url()).application_version("v2").launch().await.unwrap();
         for on_conflict in [OnConflict::AlwaysUpdate, OnConflict::NeverUpdate, OnConflict::UpdateIfLatestVersion] {
             let refused = dbos.queues().register_with(Queue::new("theirs"), on_conflict).await;
-            assert_kind(refused, ErrorKind::InvalidArgument);
+            assert_kind(refused, ErrorKind::NameInUse);
         }
-        assert_kind(dbos.queues().update("theirs", |queue| queue.concurrency(9)).await, ErrorKind::InvalidArgument);
+        assert_kind(dbos.queues().update("theirs", |queue| queue.concurrency(9)).await, ErrorKind::NameInUse);
         assert_eq!(dbos.queues().list().await.unwrap(), []);
         assert_eq!(dbos.queues().get("theirs").await.unwrap().unwrap().concurrency, Some(2));
         dbos.shutdown(Duration::ZERO).await;

@@ -70,12 +70,16 @@ macro_rules! budget {
 /// The lock finds a row's newest version, everything else is read as of the statement's beginning. A row that was
 /// claimed, run and given back in between would come with a history that misses its last steps, so it is left for the
 /// next claim: `known` is the row as the history knows it.
+///
+/// `OFFSET 0`, the array and the `coalesce` keep to the primary key, whatever is believed of how many rows a claim has:
+/// a join, or an index of all that is enqueued, would go through the whole table for each claim.
 macro_rules! claimed {
     ($limited:literal) => {
         concat!(
             "current AS (
-    SELECT picked.workflow_uuid FROM picked JOIN {s}.workflow_status known USING (workflow_uuid)
-    WHERE known.recovery_attempts IS NOT DISTINCT FROM picked.recovery_attempts AND known.updated_at = picked.updated_at
+    SELECT picked.workflow_uuid FROM picked WHERE EXISTS (SELECT FROM {s}.workflow_status known
+        WHERE known.workflow_uuid = picked.workflow_uuid AND known.updated_at = picked.updated_at
+            AND known.recovery_attempts IS NOT DISTINCT FROM picked.recovery_attempts OFFSET 0)
 ), claimed AS (
     UPDATE {s}.workflow_status w
     SET status = 'PENDING', owner_xid = $6, application_version = $4, executor_id = $5, application_name = $3,
@@ -93,7 +97,7 @@ macro_rules! claimed {
             " THEN 9223372036854775807 ELSE ",
             now!(),
             " + w.workflow_timeout_ms END
-    FROM current WHERE w.workflow_uuid = current.workflow_uuid AND w.status = 'ENQUEUED'
+    WHERE w.workflow_uuid = ANY(ARRAY(SELECT workflow_uuid FROM current)) AND coalesce(w.status, '') = 'ENQUEUED'
     RETURNING w.*
 )
 SELECT c.workflow_uuid, c.name, c.class_name, c.config_name, c.queue_partition_key, c.workflow_deadline_epoch_ms,

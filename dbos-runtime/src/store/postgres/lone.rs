@@ -55,7 +55,7 @@ WITH finished AS (
     UPDATE {s}.workflow_status
     SET status = $3, owner_xid = NULL, deduplication_id = NULL,
         updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
-    WHERE workflow_uuid = $1 AND owner_xid = $2 AND status = 'PENDING'
+    WHERE workflow_uuid = $1 AND owner_xid = $2 AND coalesce(status, '') = 'PENDING'
     RETURNING workflow_uuid
 )
 INSERT INTO {s}.workflow_output (workflow_uuid, output, error) SELECT workflow_uuid, $4, $5 FROM finished

@@ -257,6 +257,8 @@ links AS (
     RETURNING 1
 )";
 
+/// The status in a form that no index is made for: by the key there is one row, by an index of all that is pending each
+/// outcome would go through as many rows as there are.
 const OUTCOMES: &str = "\
 ended AS (
     SELECT * FROM unnest(:1!::text[], :2!::text[], :3!::text[], :4!::text[]) AS o(id, token, output, error)
@@ -265,7 +267,7 @@ ended AS (
     SET status = CASE WHEN o.error IS NULL THEN 'SUCCESS' ELSE 'ERROR' END, owner_xid = NULL, deduplication_id = NULL,
         updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
     FROM ended o
-    WHERE w.workflow_uuid = o.id AND w.owner_xid = o.token AND w.status = 'PENDING'
+    WHERE w.workflow_uuid = o.id AND w.owner_xid = o.token AND coalesce(w.status, '') = 'PENDING'
     RETURNING w.workflow_uuid AS id
 ), outputs AS (
     INSERT INTO {s}.workflow_output (workflow_uuid, output, error)

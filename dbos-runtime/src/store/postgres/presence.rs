@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions};
-use sqlx::{Executor, Row};
 use tokio_util::sync::CancellationToken;
 
 use super::{DEADLINE, Postgres, cannot_open, migrate, options};
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::ids::ExecutorId;
 use crate::store::error::StoreError;
-use crate::store::presence::{Peers, Presence, key, life, slot};
+use crate::store::presence::{Presence, key, life, slot};
 
 /// Between two tries to get a lost lock back.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,18 +32,6 @@ JOIN pg_settings USING (name)";
 const LOCK: &str = "SELECT pg_try_advisory_lock($1)";
 
 const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
-
-const PEERS: &str = "\
-WITH held AS MATERIALIZED (
-    SELECT ((classid::int8 << 32) | objid::int8)::text AS lock FROM pg_locks
-    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-)
-SELECT EXISTS (SELECT FROM held WHERE lock = $2::int8::text) AS present, ARRAY(
-    SELECT DISTINCT split_part(owner_xid, '@', 2) FROM {s}.workflow_status
-    WHERE status = 'PENDING' AND owner_xid LIKE '%@%' AND (application_name = $1 OR application_name IS NULL)
-        AND NOT EXISTS (SELECT FROM held WHERE lock = split_part(owner_xid, '@', 2))
-) AS dead";
 
 /// Who holds a lock while it puts the work back is the only one who does so, and keeps its owner from coming back
 /// before it is done. A row that a transaction of the dead still holds is
@@ -224,18 +212,6 @@ impl Watch {
 }
 
 impl Postgres {
-    pub(crate) async fn peers(&self, own: i64) -> Result<Peers, StoreError> {
-        let query = sqlx::query(self.statements.get(PEERS)).bind(&self.identity.application).bind(own);
-        self.ask(async |c| {
-            let row = query.fetch_one(c).await?;
-            let dead: Vec<String> = row.try_get("dead")?;
-            // What is not a number was not written by us.
-            let dead = dead.iter().filter_map(|lock| lock.parse().ok()).collect();
-            Ok(Peers { present: row.try_get("present")?, dead })
-        })
-        .await
-    }
-
     pub(crate) async fn take_over(&self, locks: &[i64], queue: &str) -> Result<u64, StoreError> {
         let query = sqlx::query(self.statements.get(TAKE_OVER)).bind(locks);
         let query = query.bind(&self.identity.application).bind(queue);

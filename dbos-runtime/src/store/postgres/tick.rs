@@ -4,6 +4,7 @@ use serde::Deserialize;
 use sqlx::Row;
 
 use super::Postgres;
+use crate::model::peer::Peers;
 use crate::model::queue::{QueueRow, Tick};
 use crate::store::error::StoreError;
 
@@ -42,6 +43,10 @@ WITH RECURSIVE released AS (
     SELECT (SELECT n.queue_name FROM {s}.workflow_status n
         WHERE n.status IN ('ENQUEUED', 'PENDING') AND n.queue_name > walk.name ORDER BY n.queue_name LIMIT 1)
     FROM walk WHERE walk.name IS NOT NULL
+), held AS MATERIALIZED (
+    SELECT ((classid::int8 << 32) | objid::int8)::text AS lock FROM pg_locks
+    WHERE $4::int8 IS NOT NULL AND locktype = 'advisory' AND objsubid = 1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), latest AS MATERIALIZED (
     SELECT coalesce((SELECT version_name FROM {s}.application_versions
         WHERE application_name = $1 OR application_name IS NULL ORDER BY version_timestamp DESC LIMIT 1), $2) = $2 AS mine
@@ -63,13 +68,18 @@ SELECT (EXTRACT(epoch FROM now()) * 1000)::int8 AS now,
         'partition_concurrency', partition_concurrency, 'partition_worker_concurrency', partition_worker_concurrency,
         'partition_rate_limit_max', partition_rate_limit_max,
         'partition_rate_limit_period', partition_rate_limit_period_sec::text, 'application', application_name))::text
-     FROM {s}.queues WHERE application_name = $1 OR application_name IS NULL) AS queues";
+     FROM {s}.queues WHERE application_name = $1 OR application_name IS NULL) AS queues,
+    EXISTS (SELECT FROM held WHERE lock = $4::text) AS present,
+    CASE WHEN $4 IS NOT NULL THEN ARRAY(
+        SELECT DISTINCT split_part(owner_xid, '@', 2) FROM {s}.workflow_status
+        WHERE status = 'PENDING' AND owner_xid LIKE '%@%' AND (application_name = $1 OR application_name IS NULL)
+            AND NOT EXISTS (SELECT FROM held WHERE lock = split_part(owner_xid, '@', 2))) END AS dead";
 
 impl Postgres {
-    pub(crate) async fn tick(&self, names: &[String]) -> Result<Tick, StoreError> {
+    pub(crate) async fn tick(&self, names: &[String], own: Option<i64>) -> Result<Tick, StoreError> {
         let identity = &self.identity;
         let query = sqlx::query(self.statements.get(TICK));
-        let query = query.bind(&identity.application).bind(&identity.version).bind(names);
+        let query = query.bind(&identity.application).bind(&identity.version).bind(names).bind(own);
         self.ask(async |c| {
             let row = query.fetch_one(c).await?;
             let queues: Option<String> = row.try_get("queues")?;
@@ -79,7 +89,12 @@ impl Postgres {
                 }
                 None => Vec::new(),
             };
+            let dead: Option<Vec<String>> = row.try_get("dead")?;
+            let present = row.try_get("present")?;
+            // What is not a number was not written by us.
+            let locks = |dead: Vec<String>| dead.iter().filter_map(|lock| lock.parse().ok()).collect();
             Ok(Tick {
+                peers: dead.map(|dead| Peers { present, dead: locks(dead) }),
                 now: row.try_get("now")?,
                 queues: queues.into_iter().map(QueueRow::from).collect(),
                 ready: row.try_get("ready")?,

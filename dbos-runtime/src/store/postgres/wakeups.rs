@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Postgres;
@@ -15,15 +16,19 @@ const EVENTS: &str = "dbos_workflow_events_channel";
 const STREAMS: &str = "dbos_streams_channel";
 /// Our own: other SDKs neither send on it nor hear it, and look at their queues once a second.
 const QUEUES: &str = "dbos_queues_channel";
-/// Hints that come together within this time leave together.
-const COALESCE: Duration = Duration::from_millis(10);
+/// From one statement with hints to the next. The first hint after a quiet time leaves at once; what comes in while
+/// one is under way, or too soon after it, leaves together.
+const SPACING: Duration = Duration::from_millis(5);
 /// Hints of one statement.
 const MOST: usize = 1000;
 /// The longest text that NOTIFY takes.
 const LONGEST: usize = 7999;
 const RECONNECT: Duration = Duration::from_secs(1);
 
-const NOTIFY: &str = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS n(c, p)";
+/// Not synced to the disk, which every commit with a NOTIFY would be: what a hint is about is durable already.
+const NOTIFY: &str = "\
+SELECT pg_notify(c, p)
+FROM set_config('synchronous_commit', 'off', true), unnest($1::text[], $2::text[]) AS n(c, p)";
 
 fn channel(touched: &Touched) -> &'static str {
     match touched.hint() {
@@ -79,11 +84,13 @@ impl Postgres {
     /// Tells other processes of events, streams and queues; messages have a trigger for that. Ends when the outbox is
     /// closed and empty.
     pub(crate) async fn tell(&self, mut outbox: mpsc::Receiver<Touched>) {
+        let mut spacing = tokio::time::interval(SPACING);
+        spacing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while let Some(first) = outbox.recv().await {
             if !self.listen {
                 continue;
             }
-            tokio::time::sleep(COALESCE).await;
+            spacing.tick().await;
             let mut hints = vec![first];
             while hints.len() < MOST
                 && let Ok(next) = outbox.try_recv()

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Executor, Row, Sqlite as Db};
+use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Db};
 
 use super::{Sqlite, rows};
 use crate::ids::OwnerToken;
@@ -90,10 +90,11 @@ impl Sqlite {
         token: &OwnerToken,
     ) -> std::result::Result<Vec<Claimed>, StoreError> {
         self.change(async |c| {
-            c.execute("BEGIN IMMEDIATE").await?;
-            let claimed = Claiming { connection: c, claim, identity: &self.identity }.claim(token).await;
-            c.execute(if claimed.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-            claimed
+            let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
+            let claiming = Claiming { connection: &mut transaction, claim, identity: &self.identity };
+            let claimed = claiming.claim(token).await?;
+            transaction.commit().await?;
+            Ok(claimed)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! Bounces.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Executor, Row};
+use sqlx::{Connection, Row};
 
 use super::Sqlite;
 use crate::model::debounce::{Bounce, Bounced, STEP};
@@ -37,10 +37,10 @@ impl Sqlite {
     pub(crate) async fn bounce(&self, bounce: &Bounce) -> Result<Option<Bounced>, StoreError> {
         let application = self.identity.application.as_deref();
         self.change(async |c| {
-            c.execute("BEGIN IMMEDIATE").await?;
-            let bounced = within(c, bounce, application).await;
-            c.execute(if bounced.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-            bounced
+            let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
+            let bounced = within(&mut transaction, bounce, application).await?;
+            transaction.commit().await?;
+            Ok(bounced)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! The look that every process takes once a second. It only reads, unless something is due.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Executor, Row};
+use sqlx::{Connection, Row};
 
 use super::{Sqlite, queues};
 use crate::model::queue::Tick;
@@ -52,7 +52,7 @@ SELECT name FROM walk WHERE name IS NOT NULL AND EXISTS (
             ORDER BY version_timestamp DESC LIMIT 1), ?2))))";
 
 impl Sqlite {
-    pub(crate) async fn tick(&self, names: &[String]) -> Result<Tick, StoreError> {
+    pub(crate) async fn tick(&self, names: &[String], _own: Option<i64>) -> Result<Tick, StoreError> {
         let identity = &self.identity;
         let names = serde_json::to_string(names).unwrap_or_default();
         let due = sqlx::query_scalar(DUE).bind(&identity.application);
@@ -67,6 +67,8 @@ impl Sqlite {
                 ready: ready.fetch_all(c).await?,
                 released,
                 expired,
+                // A file has no sessions whose end could be noticed, so nobody is judged here.
+                peers: None,
             })
         })
         .await
@@ -75,10 +77,10 @@ impl Sqlite {
     async fn release(&self) -> Result<(Vec<String>, i64), StoreError> {
         let application = &self.identity.application;
         self.change(async |c| {
-            c.execute("BEGIN IMMEDIATE").await?;
-            let released = release(c, application.as_deref()).await;
-            c.execute(if released.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-            released
+            let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
+            let released = release(&mut transaction, application.as_deref()).await?;
+            transaction.commit().await?;
+            Ok(released)
         })
         .await
     }
