@@ -44,6 +44,7 @@ boundaries! {
     Claim => "claim",
     Tick => "tick",
     Bounce => "bounce",
+    GiveBack => "give_back",
     Recover => "recover",
     Takeover => "takeover",
     DeadLetter => "dead_letter",

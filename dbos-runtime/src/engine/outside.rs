@@ -32,7 +32,6 @@ macro_rules! outside_verbs {
         /// dbos.start(pay, 995).queue("payments").priority(2).await?;
         /// # Ok(()) }
         /// ```
-        #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
         pub fn start<W: $crate::Target>(
             &self,
             workflow: W,
