@@ -143,6 +143,7 @@ pub use model::info::{Payload, StepInfo, WorkflowInfo};
 pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
+pub use payload::Arguments;
 #[doc(hidden)]
 pub use store::enlisted::Enlisted;
 pub use store::enlisted::SystemConnection;

@@ -16,6 +16,7 @@ mod documents;
 mod drops;
 mod faults;
 mod http_layer;
+mod interop;
 mod migrations;
 mod peers;
 mod schema_parity;

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids;
 use crate::model::queue::{OnConflict, Queue, QueueRow, name};
 
-/// The queues on the database. Got from [`Dbos::queues`].
+/// The queues on the database. Got from [`Dbos::queues`](crate::Dbos::queues).
 ///
 /// A change is seen by every process within a second, and at once by the one that made it.
 ///

@@ -5,6 +5,7 @@ mod attributes;
 mod cancel;
 mod cancel_many;
 mod children;
+mod clients;
 mod delays;
 mod deletes;
 mod events;

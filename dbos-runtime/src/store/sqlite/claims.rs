@@ -176,7 +176,11 @@ impl Claiming<'_> {
 
     async fn partition_room(&mut self, key: &str, most: i64) -> Result<i64> {
         let queue = self.claim.queue;
-        let mut room = self.claim.partition_room(key).map_or(most, |room| room.min(most));
+        let mut room = most;
+        if let Some(most) = queue.partition_worker_concurrency {
+            let load = self.claim.loads.iter().find(|(other, _)| other == key).map_or(0, |(_, load)| *load);
+            room = room.min(i64::from(most) - load);
+        }
         if let Some(most) = queue.partition_concurrency {
             let running = self.question::<i64>(RUNNING_OF_PARTITION).bind(key);
             room = room.min(i64::from(most) - running.fetch_one(&mut *self.connection).await?);
