@@ -54,6 +54,7 @@ boundaries! {
     Rewind => "rewind",
     Delete => "delete",
     Delay => "delay",
+    Rename => "rename",
     Register => "register",
     Attributes => "attributes",
     Import => "import",

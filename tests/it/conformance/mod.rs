@@ -27,6 +27,7 @@ mod queue_limits;
 mod queues;
 mod races;
 mod recovery;
+mod renames;
 mod replay;
 mod resumes;
 mod retention;

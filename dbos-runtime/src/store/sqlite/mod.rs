@@ -13,6 +13,7 @@ mod management;
 mod migrate;
 mod presence;
 mod queues;
+mod rename;
 mod retention;
 mod rewinds;
 mod rows;
