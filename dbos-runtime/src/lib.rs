@@ -107,6 +107,8 @@ mod datasource;
 mod engine;
 mod error;
 mod failpoint;
+#[cfg(doctest)]
+mod guide;
 mod ids;
 mod limits;
 mod model;
