@@ -108,7 +108,7 @@ on_each_backend! {
         crash(&dbos).await;
     }
 
-    // K.79, K.282, K.300, K44: cancelled, or parked, its workflow does not hold it either.
+    // C.79, K.282, K.300, K44: cancelled, or parked, its workflow does not hold it either.
     async fn a_deduplication_id_is_free_after_a_cancel_and_a_parking(fresh: Fresh) {
         let gauge = Gauge::open();
         let dbos = jobs(&fresh, &gauge).await;

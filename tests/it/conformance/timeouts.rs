@@ -201,7 +201,7 @@ on_each_backend! {
         crash(&dbos).await;
     }
 
-    // G.179: a direct start's too; it may even have passed while nobody ran the workflow.
+    // G.185, G.179: a direct start's too; it may even have passed while nobody ran the workflow.
     async fn a_direct_starts_deadline_survives_a_restart(fresh: Fresh) {
         let body = async |ctx: Ctx, _| {
             ctx.sleep(HOUR).await?;
@@ -212,7 +212,7 @@ on_each_backend! {
         dbos.start(W, Value::Null).id("passed").timeout(HOUR).await.unwrap();
         let before = columns(&fresh, "kept", "workflow_deadline_epoch_ms").await;
         crash(&dbos).await;
-        // G.185: the end of a process is no time limit.
+        // The end of a process is no time limit.
         assert_eq!((status(&fresh, "kept").await, status(&fresh, "passed").await), ("PENDING".to_owned(), "PENDING".to_owned()));
         fresh.execute("UPDATE workflow_status SET workflow_deadline_epoch_ms = 1 WHERE workflow_uuid = 'passed'").await;
         let dbos = launch(&fresh, body).await;
