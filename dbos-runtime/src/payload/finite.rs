@@ -144,6 +144,8 @@ impl SerializeMap for Finite {
 mod tests {
     use std::collections::BTreeMap;
 
+    use serde::Serialize;
+
     use super::*;
 
     #[derive(Serialize)]
