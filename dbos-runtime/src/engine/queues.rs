@@ -7,6 +7,7 @@ use super::shared::Shared;
 use super::wait;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids;
+use crate::limits;
 use crate::model::queue::{OnConflict, Queue, QueueRow, name};
 
 /// The queues on the database. Got from [`Dbos::queues`](crate::Dbos::queues).
@@ -56,9 +57,9 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] when the database does not answer.
+    /// [`ErrorKind::InvalidArgument`] for a name that no queue can have, [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn get(&self, name: &str) -> Result<Option<Queue>> {
-        let shared = &self.shared;
+        let shared = self.asked(name)?;
         let row = wait::briefly(shared, || shared.store.queue(name)).await?;
         Ok(row.as_ref().map(QueueRow::queue))
     }
@@ -81,7 +82,7 @@ impl Queues {
     /// [`ErrorKind::NotFound`] when there is no such queue, [`ErrorKind::InvalidArgument`] when its limits would break a
     /// rule, [`ErrorKind::NameInUse`] when it is another application's.
     pub async fn update(&self, name: &str, change: impl Fn(Queue) -> Queue) -> Result<Queue> {
-        let shared = &self.shared;
+        let shared = self.asked(name)?;
         loop {
             let Some(from) = wait::briefly(shared, || shared.store.queue(name)).await? else {
                 return Err(no_queue(name));
@@ -104,15 +105,21 @@ impl Queues {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] when the database does not answer.
+    /// [`ErrorKind::InvalidArgument`] for a name that no queue can have, [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn delete(&self, name: &str) -> Result<bool> {
-        let shared = &self.shared;
+        let shared = self.asked(name)?;
         if let Some(row) = wait::briefly(shared, || shared.store.queue(name)).await? {
             check_owner(shared, &row)?;
         }
         let deleted = wait::briefly(shared, || shared.store.delete_queue(name)).await?;
         shared.wakeups.bell().ring_all();
         Ok(deleted)
+    }
+
+    /// Other programs' queues may have names that ours may not.
+    fn asked(&self, name: &str) -> Result<&Arc<Shared>> {
+        limits::searched(name)?;
+        Ok(&self.shared)
     }
 
     fn changed(&self, queue: &Queue) {

@@ -239,6 +239,8 @@ impl QueueRow {
             Some(RateLimit { limit: count(limit)?, period })
         };
         let interval = self.polling_interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        // An instant that far ahead can be computed.
+        let interval = interval.map(|interval| interval.min(limits::LONGEST));
         let queue = Queue {
             name: self.name.clone(),
             concurrency: count(self.concurrency),

@@ -9,12 +9,12 @@ use serde::ser::{Error as _, Impossible, Serialize, Serializer};
 use serde_json::Value;
 
 use super::arguments::{Arguments, ENVELOPE};
-use super::{undecodable, unencodable};
+use super::{finite, undecodable, unencodable};
 use crate::error::Result;
 
 /// An input as stored text.
 pub(crate) fn encode_input<T: Serialize + ?Sized>(input: &T) -> Result<String> {
-    let value = serde_json::to_string(input).map_err(|error| unencodable(&error))?;
+    let value = finite::to_string(input).map_err(|error| unencodable(&error))?;
     let arguments = match shape_of(input) {
         Shape::Envelope => return Ok(value),
         Shape::None => "[]".to_owned(),

@@ -6,6 +6,7 @@
 mod args;
 mod arguments;
 mod failure;
+mod finite;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +24,7 @@ pub(crate) const PORTABLE: &str = "portable_json";
 
 /// A value as the text of a result, a message or an event.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| unencodable(&error))
+    finite::to_string(value).map_err(|error| unencodable(&error))
 }
 
 /// Attributes as text: at most [`limits::ATTRIBUTE_BYTES`] bytes, and, since Postgres keeps them as `jsonb`, without NUL.

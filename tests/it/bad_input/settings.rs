@@ -113,6 +113,33 @@ async fn a_password_is_never_said() {
     }
 }
 
+// B67
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_is_no_file_is_a_typed_error_which_names_it() {
+    let fresh = harness::fresh(Backend::Sqlite).await;
+    let file = fresh.url().trim_start_matches("sqlite://");
+    let folder = file.trim_end_matches("/db.sqlite");
+    for path in [folder.to_owned(), format!("{folder}/none/db.sqlite"), format!("{file}/db.sqlite")] {
+        for url in [format!("sqlite:{path}"), format!("sqlite://{path}")] {
+            let error = builder(&fresh).database_url(&url).launch().await.map(drop).expect_err(&url);
+            assert_eq!(error.kind(), ErrorKind::Initialization, "{url}: {error}");
+            assert!(error.to_string().contains(&path), "{url}: {error}");
+        }
+    }
+    for url in [
+        format!("{}?mode=weird", fresh.url()),
+        format!("{}?mode=memory", fresh.url()),
+        "sqlite://:memory:".to_owned(),
+    ] {
+        let error = builder(&fresh).database_url(&url).launch().await.map(drop).expect_err(&url);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}: {error}");
+    }
+    let spaced = format!("sqlite:{folder}/a b.sqlite");
+    let dbos = builder(&fresh).database_url(spaced).launch().await.unwrap();
+    assert_eq!(dbos.start(echo, json!(1)).await.unwrap().result().await.unwrap(), json!(1));
+    dbos.shutdown(Duration::ZERO).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_debug_form_of_a_runtime_has_no_url() {
     let fresh = harness::fresh(Backend::Postgres).await;

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use dbos_runtime::{Dbos, Error, ErrorKind, Queue, Start, WorkflowHandle, WorkflowRef, WorkflowStatus};
+use dbos_runtime::{
+    Arguments, Dbos, Error, ErrorKind, Queue, Start, WorkflowHandle, WorkflowRef, WorkflowStatus,
+};
 use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend, until};
 use serde_json::{Value, json};
@@ -425,7 +427,8 @@ on_each_backend! {
         let sender = harness::builder(&fresh).executor_id("sender").launch().await.unwrap();
         let by_position = sender.enqueue("q", "pair", &("bolt", 2)).id("position").await.unwrap();
         let named = json!({"item": "nut", "count": 3});
-        let by_name = sender.enqueue_with_arguments("q", "order", &(), named.as_object().unwrap()).id("name").await.unwrap();
+        let arguments = Arguments { named: named.as_object().unwrap().clone(), ..Arguments::default() };
+        let by_name = sender.enqueue("q", "order", &arguments).id("name").await.unwrap();
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE application_version IS NULL").await, 2);
         let inputs = fresh.query("SELECT inputs FROM workflow_input ORDER BY workflow_uuid").await;
         let inputs: Vec<Value> = inputs.concat().iter().map(|text| serde_json::from_str(text.as_deref().unwrap()).unwrap()).collect();

@@ -89,7 +89,7 @@ macro_rules! claimed {
             $limited,
             ", updated_at = ",
             now!(),
-            ", recovery_attempts = coalesce(w.recovery_attempts, 0) + 1,
+            ", recovery_attempts = least(coalesce(w.recovery_attempts, 0), 9223372036854775806) + 1,
         workflow_deadline_epoch_ms = CASE
             WHEN w.workflow_timeout_ms IS NULL OR w.workflow_deadline_epoch_ms IS NOT NULL THEN w.workflow_deadline_epoch_ms
             WHEN w.workflow_timeout_ms > 9223372036854775807 - ",

@@ -47,7 +47,7 @@ WITH free AS MATERIALIZED (
 )
 UPDATE {s}.workflow_status w
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
-    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(w.queue_name, $3)
+    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(nullif(w.queue_name, ''), $3)
 FROM left_behind l
 WHERE w.workflow_uuid = l.workflow_uuid AND w.status = 'PENDING' AND w.owner_xid = l.owner_xid";
 

@@ -27,7 +27,7 @@ UNION ALL SELECT NULL, NULL, (EXTRACT(epoch FROM now()) * 1000)::int8";
 const RECOVER: &str = "\
 UPDATE {s}.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
-    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(queue_name, $4)
+    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(nullif(queue_name, ''), $4)
 WHERE status = 'PENDING' AND executor_id = $1 AND application_version = $2
     AND (application_name = $3 OR application_name IS NULL)
     AND NOT EXISTS (

@@ -18,6 +18,7 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 macro_rules! eligible {
     () => {
         "w.queue_name = ?1 AND w.status = 'ENQUEUED' AND w.status IN ('ENQUEUED', 'PENDING')
+    AND w.workflow_uuid IS NOT NULL
     AND w.name || char(31) || coalesce(w.config_name, '') IN (SELECT value FROM json_each(?2))
     AND (w.application_name = ?3 OR w.application_name IS NULL)
     AND (w.application_version = ?4 OR (w.application_version IS NULL AND ?4 = coalesce((
@@ -64,7 +65,8 @@ const CLAIM: &str = "\
 UPDATE workflow_status
 SET status = 'PENDING', owner_xid = ?2, application_version = ?3, executor_id = ?4, application_name = ?5,
     started_at_epoch_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER), rate_limited = ?6,
-    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), recovery_attempts = coalesce(recovery_attempts, 0) + 1,
+    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), 
+    recovery_attempts = min(CAST(coalesce(recovery_attempts, 0) AS INTEGER), 9223372036854775806) + 1,
     workflow_deadline_epoch_ms = CASE
         WHEN workflow_timeout_ms IS NULL OR workflow_deadline_epoch_ms IS NOT NULL THEN workflow_deadline_epoch_ms
         WHEN workflow_timeout_ms > 9223372036854775807 - CAST(unixepoch('subsec') * 1000 AS INTEGER)
@@ -228,20 +230,21 @@ fn millis(limit: RateLimit) -> i64 {
     i64::try_from(limit.period.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Unchecked, as in `rows`.
 fn claimed(row: &SqliteRow, histories: &mut HashMap<String, Vec<StepRow>>) -> Result<Claimed> {
-    let id: String = row.try_get(0)?;
+    let id: String = row.try_get_unchecked(0)?;
     Ok(Claimed {
         history: histories.remove(&id).unwrap_or_default(),
         id,
-        name: row.try_get::<Option<String>, _>("name")?.unwrap_or_default(),
-        class_name: row.try_get("class_name")?,
-        config_name: row.try_get("config_name")?,
-        partition_key: row.try_get("queue_partition_key")?,
-        deadline: row.try_get("workflow_deadline_epoch_ms")?,
-        input: row.try_get("input")?,
-        serialization: row.try_get("serialization")?,
-        attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
-        user: row.try_get("authenticated_user")?,
-        roles: row.try_get("authenticated_roles")?,
+        name: row.try_get_unchecked::<Option<String>, _>("name")?.unwrap_or_default(),
+        class_name: row.try_get_unchecked("class_name")?,
+        config_name: row.try_get_unchecked("config_name")?,
+        partition_key: row.try_get_unchecked("queue_partition_key")?,
+        deadline: row.try_get_unchecked("workflow_deadline_epoch_ms")?,
+        input: row.try_get_unchecked("input")?,
+        serialization: row.try_get_unchecked("serialization")?,
+        attempts: row.try_get_unchecked::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
+        user: row.try_get_unchecked("authenticated_user")?,
+        roles: row.try_get_unchecked("authenticated_roles")?,
     })
 }

@@ -30,17 +30,18 @@ WHERE ?14 AND (queues.application_name IS NULL OR excluded.application_name IS N
 
 const OWNER: &str = "SELECT application_name FROM queues WHERE name = ?1";
 
+/// If the row is still what it was read as, whatever type its values have.
 const CHANGE: &str = "\
 UPDATE queues SET concurrency = ?2, worker_concurrency = ?3, rate_limit_max = ?4, rate_limit_period_sec = ?5,
     partition_queue = ?6, polling_interval_sec = ?7, partition_concurrency = ?8, partition_worker_concurrency = ?9,
     partition_rate_limit_max = ?10, partition_rate_limit_period_sec = ?11,
     updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-WHERE name = ?1 AND concurrency IS ?12 AND worker_concurrency IS ?13
-    AND rate_limit_max IS ?14 AND rate_limit_period_sec IS ?15
-    AND partition_queue = ?16 AND polling_interval_sec IS ?17
-    AND partition_concurrency IS ?18 AND partition_worker_concurrency IS ?19
-    AND partition_rate_limit_max IS ?20
-    AND partition_rate_limit_period_sec IS ?21";
+WHERE name = ?1 AND CAST(concurrency AS INTEGER) IS ?12 AND CAST(worker_concurrency AS INTEGER) IS ?13
+    AND CAST(rate_limit_max AS INTEGER) IS ?14 AND CAST(rate_limit_period_sec AS REAL) IS ?15
+    AND (CAST(partition_queue AS INTEGER) <> 0) = ?16 AND CAST(polling_interval_sec AS REAL) IS ?17
+    AND CAST(partition_concurrency AS INTEGER) IS ?18 AND CAST(partition_worker_concurrency AS INTEGER) IS ?19
+    AND CAST(partition_rate_limit_max AS INTEGER) IS ?20
+    AND CAST(partition_rate_limit_period_sec AS REAL) IS ?21";
 
 const DELETE: &str = "DELETE FROM queues WHERE name = ?1";
 
@@ -114,19 +115,20 @@ pub(super) async fn listed(
     query.fetch_all(connection).await?.iter().map(queue).collect()
 }
 
+/// Unchecked, as in `rows`.
 fn queue(row: &SqliteRow) -> Result<QueueRow, sqlx::Error> {
     Ok(QueueRow {
-        name: row.try_get(0)?,
-        concurrency: row.try_get(1)?,
-        worker_concurrency: row.try_get(2)?,
-        rate_limit_max: row.try_get(3)?,
-        rate_limit_period: row.try_get(4)?,
-        partition_queue: row.try_get(5)?,
-        polling_interval: row.try_get(6)?,
-        partition_concurrency: row.try_get(7)?,
-        partition_worker_concurrency: row.try_get(8)?,
-        partition_rate_limit_max: row.try_get(9)?,
-        partition_rate_limit_period: row.try_get(10)?,
-        application: row.try_get(11)?,
+        name: row.try_get_unchecked(0)?,
+        concurrency: row.try_get_unchecked(1)?,
+        worker_concurrency: row.try_get_unchecked(2)?,
+        rate_limit_max: row.try_get_unchecked(3)?,
+        rate_limit_period: row.try_get_unchecked(4)?,
+        partition_queue: row.try_get_unchecked(5)?,
+        polling_interval: row.try_get_unchecked(6)?,
+        partition_concurrency: row.try_get_unchecked(7)?,
+        partition_worker_concurrency: row.try_get_unchecked(8)?,
+        partition_rate_limit_max: row.try_get_unchecked(9)?,
+        partition_rate_limit_period: row.try_get_unchecked(10)?,
+        application: row.try_get_unchecked(11)?,
     })
 }

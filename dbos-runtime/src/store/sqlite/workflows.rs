@@ -25,7 +25,7 @@ WHERE w.owner_xid IS NOT r.token";
 const RECOVER: &str = "\
 UPDATE workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
-    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), queue_name = coalesce(queue_name, ?4)
+    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), queue_name = coalesce(nullif(queue_name, ''), ?4)
 WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
     AND (application_name = ?3 OR application_name IS NULL)";
 
