@@ -24,6 +24,7 @@ macro_rules! rows {
                 config_name: row.try_get("config_name")?,
                 creator: row.try_get("creator_xid")?,
                 input: row.try_get("input")?,
+                serialization: row.try_get("serialization")?,
             })
         }
 

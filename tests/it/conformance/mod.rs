@@ -37,6 +37,7 @@ mod scene;
 mod scheduler;
 mod schedules;
 mod sends;
+mod serializers;
 mod shutdown;
 mod sleeps;
 mod spans;
