@@ -107,6 +107,8 @@ mod datasource;
 mod engine;
 mod error;
 mod failpoint;
+#[cfg(doctest)]
+mod guide;
 mod ids;
 mod limits;
 mod model;
@@ -123,10 +125,10 @@ pub use engine::{
     Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
     ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
     Patch, Publish, PublishOptions, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedSchedules,
-    RecordedStream, RecordedWorkflows, Recv, RecvOptions, Registration, ResumeOptions, ResumeWorkflows,
-    Retry, Rewind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Select, Send,
-    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
-    StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle,
+    RecordedStream, RecordedWorkflows, Recv, RecvOptions, Registration, RenameApplication, ResumeOptions,
+    ResumeWorkflows, Retry, Rewind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules,
+    Select, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions,
+    StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle,
     WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
@@ -139,9 +141,10 @@ pub use model::filter::{Filter, StepFilter};
 pub use model::fork::ForkPoint;
 pub use model::info::{Payload, StepInfo, WorkflowInfo};
 pub use model::queue::{OnConflict, Queue, RateLimit};
+pub use model::rename::Renamed;
 pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
-pub use payload::Serializer;
+pub use payload::{Arguments, Serializer};
 #[doc(hidden)]
 pub use store::enlisted::Enlisted;
 pub use store::enlisted::SystemConnection;

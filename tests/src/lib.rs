@@ -4,6 +4,9 @@
 pub mod backend;
 pub mod drops;
 pub mod http;
+mod installed;
+pub mod node;
+pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod python;

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -21,9 +22,25 @@ pub struct Answer {
 ///
 /// When the server is away, dies on the way, or answers something that is not HTTP.
 pub async fn request(server: SocketAddr, method: &str, path: &str) -> io::Result<Answer> {
+    exchange(server, method, path, "").await
+}
+
+/// The same with a JSON body.
+///
+/// # Errors
+///
+/// As [`request`].
+pub async fn send(server: SocketAddr, method: &str, path: &str, body: &Value) -> io::Result<Answer> {
+    exchange(server, method, path, &body.to_string()).await
+}
+
+async fn exchange(server: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<Answer> {
     let mut socket = TcpStream::connect(server).await?;
-    let request =
-        format!("{method} {path} HTTP/1.1\r\nhost: shop\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let (kind, length) =
+        (if body.is_empty() { "" } else { "content-type: application/json\r\n" }, body.len());
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: shop\r\n{kind}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).await?;

@@ -14,7 +14,7 @@ use super::load::Slot;
 use super::peers::Peers;
 use super::shared::{INTERNAL_QUEUE, Shared};
 use crate::error::ErrorKind;
-use crate::ids::WorkflowId;
+use crate::ids::{OwnerToken, WorkflowId};
 use crate::model::queue::{Claim, Queue, QueueRow};
 use crate::store::bell::Rung;
 use crate::store::error::StoreError;
@@ -27,6 +27,9 @@ const PILE: usize = 1024;
 const PACE: Duration = Duration::from_millis(50);
 /// How soon a claim that met another process's is tried again, with chance added.
 const RETRY: Duration = Duration::from_millis(4);
+
+/// How long a statement may go on after its connection was given up.
+const DOUBT: Duration = Duration::from_secs(15);
 
 /// What the loop woke up for.
 enum Event {
@@ -45,6 +48,7 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) {
         next_tick: Instant::now(),
         ticks: 0,
         peers: Peers::default(),
+        doubts: Vec::new(),
         shared,
     };
     loop {
@@ -74,6 +78,15 @@ struct Dispatcher {
     next_tick: Instant,
     ticks: u32,
     peers: Peers,
+    doubts: Vec<Doubt>,
+}
+
+/// A claim whose answer was lost: it may have taken rows that nobody runs.
+struct Doubt {
+    queue: String,
+    token: OwnerToken,
+    /// By then the statement has ended, one way or the other.
+    until: Instant,
 }
 
 impl Dispatcher {
@@ -98,6 +111,7 @@ impl Dispatcher {
         let shared = Arc::clone(&self.shared);
         let poll = shared.config.poll;
         self.next_tick = Instant::now() + poll;
+        let changes = shared.queues.changes();
         self.ticks = self.ticks.wrapping_add(1);
         let own = if self.peers.is_due(self.ticks) { shared.presence.lock() } else { None };
         let tick = match shared.store.tick(&self.names, own).await {
@@ -111,7 +125,7 @@ impl Dispatcher {
             }
         };
         shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now));
-        shared.queues.set(tick.queues.iter().map(QueueRow::queue));
+        shared.queues.set(tick.queues.iter().map(QueueRow::queue), changes);
         if let Some(shortest) = shared.queues.shortest_interval() {
             self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));
         }
@@ -129,6 +143,7 @@ impl Dispatcher {
                 "the work of a dead peer was not taken up; the next look follows"
             );
         }
+        self.give_back().await;
         let now = Instant::now();
         let ready = tick.ready.into_iter().filter(|queue| self.is_time_for(queue, now)).collect();
         self.claim_from(ready).await;
@@ -195,7 +210,7 @@ impl Dispatcher {
         let claimed = match shared.store.claim(&claim, &token).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                self.failed(queue, &error);
+                self.failed(queue, token, &error);
                 return false;
             }
         };
@@ -215,7 +230,7 @@ impl Dispatcher {
         full
     }
 
-    fn failed(&mut self, queue: &Queue, error: &StoreError) {
+    fn failed(&mut self, queue: &Queue, token: OwnerToken, error: &StoreError) {
         if matches!(error, StoreError::Contended(_)) {
             // Another process is claiming from the same queue. One of the two has succeeded.
             self.look_again(&queue.name, RETRY.mul_f64(1.0 + 4.0 * rand::random::<f64>()));
@@ -226,6 +241,33 @@ impl Dispatcher {
                 "a claim failed; the next look tries again"
             );
         }
+        if error.breaks_connection() {
+            let now = Instant::now();
+            self.doubts.push(Doubt { queue: queue.name.clone(), token, until: now + DOUBT });
+            self.next_tick = self.next_tick.min(now + PACE);
+        }
+    }
+
+    /// Puts back what a claim took whose answer was lost.
+    async fn give_back(&mut self) {
+        for doubt in &self.doubts {
+            match self.shared.store.give_back(&doubt.queue, &doubt.token).await {
+                Ok(0) => {}
+                Ok(rows) => {
+                    tracing::info!(queue = %doubt.queue, rows, "a claim whose answer was lost is undone");
+                    self.shared.wakeups.bell().ring(&doubt.queue);
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "a claim was not undone; trying again"
+                    );
+                    return;
+                }
+            }
+        }
+        let now = Instant::now();
+        self.doubts.retain(|doubt| doubt.until > now);
     }
 
     fn look_again(&mut self, queue: &str, after: Duration) {

@@ -73,7 +73,7 @@ async fn unless_stopped(execution: &Arc<Execution>, ids: &[WorkflowId]) -> Resul
 async fn first(shared: &Shared, ids: &[WorkflowId]) -> Result<WorkflowId> {
     let texts: Vec<&str> = ids.iter().map(WorkflowId::as_str).collect();
     let subscriptions: Vec<_> =
-        ids.iter().map(|id| shared.wakeups.subscribe(Touched::Ended(id.clone()))).collect();
+        ids.iter().map(|id| shared.wakeups.subscribe(&Touched::Ended(id.clone()))).collect();
     loop {
         let hints = subscriptions.iter().map(|subscription| Box::pin(subscription.hint()));
         let hint = select_all(hints);

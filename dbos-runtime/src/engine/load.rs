@@ -1,7 +1,7 @@
 //! What this process runs of each queue, which queues it knows, and the order in which it fills them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::shared::Shared;
@@ -85,6 +85,7 @@ impl Drop for Slot {
 #[derive(Default)]
 pub(crate) struct Known {
     queues: Mutex<HashMap<String, Queue>>,
+    changes: AtomicU64,
 }
 
 impl Known {
@@ -92,12 +93,23 @@ impl Known {
         self.lock().get(name).cloned()
     }
 
-    pub(crate) fn set(&self, queues: impl Iterator<Item = Queue>) {
-        *self.lock() = queues.map(|queue| (queue.name.clone(), queue)).collect();
+    /// How many changes this process has made so far.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// What a look found that began after so many changes. One made since would be undone by it, until the next look.
+    pub(crate) fn set(&self, queues: impl Iterator<Item = Queue>, changes: u64) {
+        let mut known = self.lock();
+        if self.changes() == changes {
+            *known = queues.map(|queue| (queue.name.clone(), queue)).collect();
+        }
     }
 
     pub(crate) fn add(&self, queue: Queue) {
-        self.lock().insert(queue.name.clone(), queue);
+        let mut known = self.lock();
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        known.insert(queue.name.clone(), queue);
     }
 
     /// The shortest interval at which a queue wants to be looked at.

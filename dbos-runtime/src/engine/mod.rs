@@ -26,6 +26,7 @@ mod queues;
 mod recorded;
 mod registration;
 mod registry;
+mod rename;
 mod replay;
 mod retry;
 mod roles;
@@ -59,6 +60,7 @@ pub use self::patch::Patch;
 pub use self::queues::Queues;
 pub use self::registration::Registration;
 pub use self::registry::{Target, Workflow, WorkflowRef};
+pub use self::rename::RenameApplication;
 pub use self::retry::Retry;
 pub use self::runtime::Dbos;
 pub use self::schedules::{

@@ -32,7 +32,6 @@ macro_rules! outside_verbs {
         /// dbos.start(pay, 995).queue("payments").priority(2).await?;
         /// # Ok(()) }
         /// ```
-        #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
         pub fn start<W: $crate::Target>(
             &self,
             workflow: W,
@@ -42,7 +41,8 @@ macro_rules! outside_verbs {
         }
 
         /// Puts a workflow on a queue by its name alone, as programs in other languages do. Its input is encoded like
-        /// that of a typed one: a tuple is as many arguments; its result is JSON.
+        /// that of a typed one: a tuple is as many arguments, and [`Arguments`](crate::Arguments) may have names; its
+        /// result is JSON.
         ///
         /// ```
         /// # async fn example(client: dbos_runtime::Client) -> Result<(), dbos_runtime::Error> {
@@ -57,19 +57,6 @@ macro_rules! outside_verbs {
             input: &I,
         ) -> $crate::Start<serde_json::Value, $crate::Error> {
             let input = $crate::payload::encode_input(input);
-            $crate::engine::start::Start::named(self.shared(), workflow, input).queue(queue)
-        }
-
-        /// The same with arguments by name, for workflows of languages that have them. Ours takes them as the fields of
-        /// a struct.
-        pub fn enqueue_with_arguments<I: serde::Serialize + ?Sized>(
-            &self,
-            queue: &str,
-            workflow: &str,
-            input: &I,
-            named: &serde_json::Map<String, serde_json::Value>,
-        ) -> $crate::Start<serde_json::Value, $crate::Error> {
-            let input = $crate::payload::encode_arguments(input, named);
             $crate::engine::start::Start::named(self.shared(), workflow, input).queue(queue)
         }
 
@@ -188,7 +175,7 @@ macro_rules! outside_verbs {
             $crate::engine::outside::cancel(self.shared(), id).await
         }
 
-        /// Reads a workflow's stream, from the first value on and live; see [`StreamReader`].
+        /// Reads a workflow's stream, from the first value on and live; see [`StreamReader`](crate::StreamReader).
         ///
         /// # Examples
         ///

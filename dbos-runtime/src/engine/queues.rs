@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids;
 use crate::model::queue::{OnConflict, Queue, QueueRow, name};
 
-/// The queues on the database. Got from [`Dbos::queues`].
+/// The queues on the database. Got from [`Dbos::queues`](crate::Dbos::queues).
 ///
 /// A change is seen by every process within a second, and at once by the one that made it.
 ///
@@ -116,7 +116,7 @@ impl Queues {
     }
 
     fn changed(&self, queue: &Queue) {
-        self.shared.queues.add(queue.clone());
+        know(&self.shared, queue.clone());
         self.shared.wakeups.announce_queue(&queue.name);
     }
 }
@@ -140,8 +140,18 @@ pub(crate) async fn register(shared: &Arc<Shared>, queue: &Queue, on_conflict: O
     let (id, row) = (ids::random().to_string(), QueueRow::of(queue, shared.identity.application.clone()));
     let application = wait::briefly(shared, || shared.store.register_queue(&id, &row, update)).await?;
     check_owner(shared, &QueueRow { application, ..row })?;
+    if let Some(there) = wait::briefly(shared, || shared.store.queue(&queue.name)).await? {
+        know(shared, there.queue());
+    }
     shared.wakeups.bell().ring_all();
     Ok(())
+}
+
+/// What this process has just read or written. A client does not look again, and would believe it for ever.
+fn know(shared: &Shared, queue: Queue) {
+    if !shared.is_client() {
+        shared.queues.add(queue);
+    }
 }
 
 /// Another application's queue is not this one's to change. A client without an application speaks for all.

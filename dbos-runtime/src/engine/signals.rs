@@ -229,7 +229,7 @@ async fn receive(
         }
     };
     let id = fence.id.as_str().to_owned();
-    let subscription = execution.shared.wakeups.subscribe(Touched::Message { id, topic: topic.to_owned() });
+    let subscription = execution.shared.wakeups.subscribe(&Touched::Message { id, topic: topic.to_owned() });
     loop {
         let hint = subscription.hint();
         let now = execution.now();

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::version::VersionRow;
 use crate::time::Timestamp;
 
-/// The versions of this application. Made by [`Dbos::versions`].
+/// The versions of this application. Made by [`Dbos::versions`](crate::Dbos::versions).
 ///
 /// A version is registered when it is first launched, which makes it the latest. Work that names no version, and all
 /// scheduled work, is run by the latest one. To go back to an earlier one, launch it and make it the latest again.

@@ -87,7 +87,7 @@ pub(crate) async fn event(
     until: Timestamp,
 ) -> Result<Option<Stored>> {
     let touched = Touched::Event { id: from.as_str().to_owned(), key: key.to_owned() };
-    let subscription = shared.wakeups.subscribe(touched);
+    let subscription = shared.wakeups.subscribe(&touched);
     loop {
         let hint = subscription.hint();
         let found = event_now(shared, from, key).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn event_now(shared: &Shared, from: &WorkflowId, key: &str) -> 
 /// Waits until a workflow has ended, wherever it runs.
 pub(crate) async fn ending(shared: &Shared, id: &WorkflowId) -> Result<Ending> {
     let ids = [id.as_str()];
-    let subscription = shared.wakeups.subscribe(Touched::Ended(id.clone()));
+    let subscription = shared.wakeups.subscribe(&Touched::Ended(id.clone()));
     loop {
         let hint = subscription.hint();
         let mut endings = patiently(shared, || shared.store.endings(&ids)).await?;

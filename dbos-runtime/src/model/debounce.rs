@@ -40,6 +40,7 @@ pub(crate) struct Bounced {
     pub(crate) bounced_workflow_id: Option<String>,
     /// Who holds the key if nothing was moved.
     pub(crate) holder_workflow_id: Option<String>,
+    /// And of the same class and instance: one that is not could never be moved.
     pub(crate) holder_is_debounced: Option<bool>,
     pub(crate) holder_workflow_name: Option<String>,
     pub(crate) holder_application_name: Option<String>,

@@ -10,6 +10,7 @@ pub(crate) mod mailbox;
 pub(crate) mod management;
 pub(crate) mod peer;
 pub(crate) mod queue;
+pub(crate) mod rename;
 pub(crate) mod retention;
 pub(crate) mod schedule;
 pub(crate) mod status;

@@ -316,15 +316,6 @@ pub(crate) struct Claim<'a> {
     pub(crate) loads: Vec<(String, i64)>,
 }
 
-impl Claim<'_> {
-    /// What is left of the claim's own bound for a partition.
-    pub(crate) fn partition_room(&self, key: &str) -> Option<i64> {
-        let most = i64::from(self.queue.partition_worker_concurrency?);
-        let load = self.loads.iter().find(|(other, _)| other == key).map_or(0, |(_, load)| *load);
-        Some((most - load).max(0))
-    }
-}
-
 /// What the once-a-second look at the queues found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tick {

@@ -132,4 +132,29 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_page_about_the_states_has_every_move_and_no_other() {
+        let page = include_str!("../../../docs/state_machine.md");
+        let row = |line: &str| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let (from, to) =
+                (WorkflowStatus::from_text(cells.get(1)?)?, WorkflowStatus::from_text(cells.get(3)?)?);
+            Some(format!("{from} {} {to}", cells.get(2)?))
+        };
+        let mut table: Vec<String> = page.lines().filter_map(row).collect();
+        let drawn =
+            page.lines().filter_map(|line| line.trim().split_once(" --> ")).flat_map(|(from, rest)| {
+                let (to, events) = rest.split_once(": ").unwrap_or_default();
+                events.split(", ").map(|event| format!("{from} {event} {to}")).collect::<Vec<_>>()
+            });
+        let mut drawn: Vec<String> = drawn.filter(|drawn| !drawn.starts_with("[*]")).collect();
+        let mut moves: Vec<String> =
+            MOVES.iter().map(|(from, event, to)| format!("{from} {event:?} {to}")).collect();
+        for list in [&mut table, &mut drawn, &mut moves] {
+            list.sort();
+        }
+        assert_eq!(table, moves);
+        assert_eq!(drawn, moves);
+    }
 }

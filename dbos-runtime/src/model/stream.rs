@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn a_page_is_the_run_without_a_gap_up_to_the_closing_mark() {
         // Rows by offset, limit; then how many values, whether closed, whether full.
-        let cases: [(&[i64], Option<usize>, u32, usize, bool, bool); 7] = [
+        type Case = (&'static [i64], Option<usize>, u32, usize, bool, bool);
+        let cases: [Case; 7] = [
             (&[], None, 3, 0, false, false),
             (&[5, 6], None, 3, 2, false, false),
             (&[5, 6, 7], None, 3, 3, false, true),

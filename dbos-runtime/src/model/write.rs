@@ -53,6 +53,7 @@ impl Effects {
         Self { streams: vec![value], ..Self::default() }
     }
 
+    #[cfg(feature = "postgres")]
     pub(crate) fn are_none(&self) -> bool {
         self.events.is_empty() && self.messages.is_empty() && self.streams.is_empty()
     }

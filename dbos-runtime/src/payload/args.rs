@@ -1,14 +1,14 @@
 //! A workflow's input as positional and named arguments.
 //!
-//! A tuple is as many positional arguments as it has parts, unit is none, and any other value is one. Only the
-//! serializer knows which of the three a type is, so a probe asks it.
+//! A tuple is as many positional arguments as it has parts, unit is none, [`Arguments`] are what they say, and any other
+//! value is one. Only the serializer knows which of the four a type is, so a probe asks it.
 
-use serde::Deserialize;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::ser::{Error as _, Impossible, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::arguments::{Arguments, ENVELOPE};
 use super::{undecodable, unencodable};
 use crate::error::Result;
 
@@ -16,6 +16,7 @@ use crate::error::Result;
 pub(crate) fn encode_input<T: Serialize + ?Sized>(input: &T) -> Result<String> {
     let value = serde_json::to_string(input).map_err(|error| unencodable(&error))?;
     let arguments = match shape_of(input) {
+        Shape::Envelope => return Ok(value),
         Shape::None => "[]".to_owned(),
         Shape::Many => value,
         Shape::One => format!("[{value}]"),
@@ -23,43 +24,24 @@ pub(crate) fn encode_input<T: Serialize + ?Sized>(input: &T) -> Result<String> {
     Ok(format!(r#"{{"positionalArgs":{arguments},"namedArgs":{{}}}}"#))
 }
 
-/// An input with arguments by name beside it.
-pub(crate) fn encode_arguments<T: Serialize + ?Sized>(
-    input: &T,
-    named: &Map<String, Value>,
-) -> Result<String> {
-    let positional = encode_input(input)?;
-    let named = serde_json::to_string(named).map_err(|error| unencodable(&error))?;
-    let positional = positional.strip_suffix("{}}").unwrap_or(&positional);
-    Ok(format!("{positional}{named}}}"))
-}
-
 /// A stored input as a value: positional arguments first, named ones as the fields of a struct.
 pub(crate) fn decode_input<T: DeserializeOwned>(text: &str) -> Result<T> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Envelope {
-        positional_args: Option<Vec<Value>>,
-        named_args: Option<Map<String, Value>>,
-    }
-    let envelope: Envelope = serde_json::from_str(text).map_err(|error| undecodable(&error))?;
-    let arguments = Arguments {
-        positional: envelope.positional_args.unwrap_or_default(),
-        named: envelope.named_args.unwrap_or_default(),
-    };
-    T::deserialize(arguments).map_err(|error| undecodable(&error))
+    let given: Arguments = serde_json::from_str(text).map_err(|error| undecodable(&error))?;
+    T::deserialize(Given(given)).map_err(|error| undecodable(&error))
 }
 
 enum Shape {
     None,
     One,
     Many,
+    Envelope,
 }
 
 fn shape_of<T: Serialize + ?Sized>(value: &T) -> Shape {
     match value.serialize(Probe) {
         Err(error) if error.to_string() == TUPLE => Shape::Many,
         Err(error) if error.to_string() == UNIT => Shape::None,
+        Err(error) if error.to_string() == ENVELOPE => Shape::Envelope,
         _ => Shape::One,
     }
 }
@@ -68,7 +50,7 @@ const TUPLE: &str = "tuple";
 const UNIT: &str = "unit";
 const OTHER: &str = "other";
 
-/// Writes nothing; its error says at the first call which of the three shapes the value has.
+/// Writes nothing; its error says at the first call which of the four shapes the value has.
 struct Probe;
 
 type Never = Impossible<(), serde_json::Error>;
@@ -111,10 +93,10 @@ impl Serializer for Probe {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         _: &T,
     ) -> Result<(), Self::Error> {
-        Err(Self::Error::custom(OTHER))
+        Err(Self::Error::custom(if name == ENVELOPE { ENVELOPE } else { OTHER }))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -164,22 +146,21 @@ impl Serializer for Probe {
     }
 }
 
-struct Arguments {
-    positional: Vec<Value>,
-    named: Map<String, Value>,
-}
+/// The stored arguments as what the workflow asks for.
+struct Given(Arguments);
 
-impl Arguments {
+impl Given {
     /// The single argument that a type other than a tuple stands for.
-    fn one(mut self) -> Result<Value, serde_json::Error> {
-        match (self.positional.pop(), self.positional.len(), self.named.is_empty()) {
+    fn one(self) -> Result<Value, serde_json::Error> {
+        let Arguments { mut positional, named } = self.0;
+        match (positional.pop(), positional.len(), named.is_empty()) {
             (Some(value), 0, true) => Ok(value),
-            (None, _, false) => Ok(Value::Object(self.named)),
+            (None, _, false) => Ok(Value::Object(named)),
             (None, _, true) => Ok(Value::Null),
             (Some(_), more, _) => Err(serde::de::Error::custom(format_args!(
                 "expected one argument, found {} positional and {} named",
                 more + 1,
-                self.named.len()
+                named.len()
             ))),
         }
     }
@@ -191,7 +172,7 @@ macro_rules! one_argument {
     };
 }
 
-impl<'de> Deserializer<'de> for Arguments {
+impl<'de> Deserializer<'de> for Given {
     type Error = serde_json::Error;
 
     one_argument! {
@@ -214,29 +195,41 @@ impl<'de> Deserializer<'de> for Arguments {
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Self::Error> {
-        if self.positional.len() != len || !self.named.is_empty() {
+        let Arguments { positional, named } = self.0;
+        if positional.len() != len || !named.is_empty() {
             return Err(serde::de::Error::custom(format_args!(
                 "expected {len} positional arguments, found {} and {} named",
-                self.positional.len(),
-                self.named.len()
+                positional.len(),
+                named.len()
             )));
         }
-        let mut parts = SeqDeserializer::new(self.positional.into_iter());
+        let mut parts = SeqDeserializer::new(positional.into_iter());
         let value = visitor.visit_seq(&mut parts)?;
         parts.end()?;
         Ok(value)
     }
 
+    /// A struct may be the one argument; else each argument is a field, by its position or by its name.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        if self.positional.is_empty() && !self.named.is_empty() {
-            return visitor.visit_map(MapDeserializer::new(self.named.into_iter()));
+        let Arguments { positional, named } = &self.0;
+        if positional.len() <= 1 && named.is_empty() {
+            return self.one()?.deserialize_struct(name, fields, visitor);
         }
-        self.one()?.deserialize_struct(name, fields, visitor)
+        if positional.len() > fields.len() {
+            return Err(serde::de::Error::custom(format_args!(
+                "expected at most {} arguments, found {}",
+                fields.len(),
+                positional.len()
+            )));
+        }
+        let Arguments { positional, named } = self.0;
+        let by_position = fields.iter().map(|field| (*field).to_owned()).zip(positional);
+        visitor.visit_map(MapDeserializer::new(by_position.chain(named)))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -244,6 +237,10 @@ impl<'de> Deserializer<'de> for Arguments {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
+        if name == ENVELOPE {
+            let envelope = serde_json::to_value(self.0)?;
+            return visitor.visit_newtype_struct(envelope);
+        }
         self.one()?.deserialize_newtype_struct(name, visitor)
     }
 
@@ -268,6 +265,8 @@ impl<'de> Deserializer<'de> for Arguments {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
     #[derive(Debug, PartialEq, serde::Serialize, Deserialize)]
@@ -313,7 +312,21 @@ mod tests {
         assert_eq!(decode_input::<u8>(spaced).unwrap(), 5);
         assert_eq!(decode_input::<u8>(r#"{"positionalArgs":[5]}"#).unwrap(), 5);
         decode_input::<()>(r#"{"namedArgs":null,"positionalArgs":null}"#).unwrap();
-        assert_eq!(decode_input::<Cart>(r#"{"namedArgs":{"sku":"w","count":2}}"#).unwrap(), cart());
+        for text in [
+            r#"{"namedArgs":{"sku":"w","count":2}}"#,
+            r#"{"positionalArgs":["w",2]}"#,
+            r#"{"positionalArgs":["w"],"namedArgs":{"count":2}}"#,
+        ] {
+            assert_eq!(decode_input::<Cart>(text).unwrap(), cart(), "{text}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_stored_and_handed_back_as_they_are() {
+        let text = r#"{"positionalArgs":[5],"namedArgs":{"b":[]}}"#;
+        let arguments = decode_input::<Arguments>(text).unwrap();
+        assert_eq!(encode_input(&arguments).unwrap(), text);
+        assert_eq!(decode_input::<Arguments>("{}").unwrap(), Arguments::default());
     }
 
     #[test]
@@ -328,5 +341,12 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert!(decode_input::<(u8, u8)>(r#"{"positionalArgs":[1]}"#).is_err());
+        for text in [
+            r#"{"positionalArgs":["w",2,3]}"#,
+            r#"{"positionalArgs":["w"],"namedArgs":{"sku":"w","count":2}}"#,
+            r#"{"positionalArgs":["w"],"namedArgs":{"number":2}}"#,
+        ] {
+            assert!(decode_input::<Cart>(text).is_err(), "{text}");
+        }
     }
 }

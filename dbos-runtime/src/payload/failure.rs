@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::error::{DurableError, Error, ErrorKind};
 
-/// The stored form. `data` is the error itself when it is one of ours.
+/// The stored form. `data` is the error itself, unless that came from another language.
 #[derive(Serialize, Deserialize)]
 struct Portable {
     name: String,
@@ -26,7 +26,11 @@ pub(crate) fn encode_error<E: DurableError>(error: &E) -> String {
         message: error.to_string(),
         code: own
             .map_or(Value::Null, |own| own.kind().code().map_or_else(|| own.code().clone(), Value::from)),
-        data: serde_json::to_value(error).unwrap_or(Value::Null),
+        data: match own {
+            // One of another language is passed on as it came, so that its own language knows it again.
+            Some(foreign) if foreign.kind() == ErrorKind::Foreign => foreign.data().clone(),
+            _ => serde_json::to_value(error).unwrap_or(Value::Null),
+        },
     };
     // A struct of strings and JSON values always encodes.
     serde_json::to_string(&portable).unwrap_or_else(|_| r#"{"name":"Error","message":""}"#.to_owned())
@@ -95,6 +99,9 @@ mod tests {
             (ErrorKind::Foreign, "ValueError", "pe".to_owned())
         );
         assert_eq!((error.code(), error.data()), (&Value::from(7), &serde_json::json!({"x": 1})));
+        let passed_on = encode_error(&error);
+        assert_eq!(passed_on, r#"{"name":"ValueError","message":"pe","code":7,"data":{"x":1}}"#);
+        assert_eq!(decode_error::<Error>(&passed_on), error);
     }
 
     #[test]

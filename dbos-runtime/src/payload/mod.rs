@@ -4,6 +4,7 @@
 //! `{"name":…,"message":…,"code":…,"data":…}`.
 
 mod args;
+mod arguments;
 mod failure;
 mod format;
 mod serializer;
@@ -15,7 +16,8 @@ use serde_json::{Map, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-pub(crate) use args::{decode_input, encode_arguments, encode_input};
+pub(crate) use args::{decode_input, encode_input};
+pub use arguments::Arguments;
 pub(crate) use failure::{decode_error, encode_error, panicked};
 pub(crate) use format::Format;
 pub use serializer::Serializer;

@@ -25,6 +25,8 @@ pub(crate) enum Bind {
     Text(String),
     Texts(Vec<String>),
     Int(i64),
+    /// Postgres compares attributes whole.
+    #[cfg(feature = "sqlite")]
     Float(f64),
 }
 

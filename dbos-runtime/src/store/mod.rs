@@ -26,6 +26,7 @@ pub(crate) mod migrate;
 pub(crate) mod presence;
 mod queues;
 mod receipts;
+mod rename;
 mod retention;
 mod rows;
 mod schedules;

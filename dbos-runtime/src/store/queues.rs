@@ -30,6 +30,14 @@ impl Store {
         Ok(claimed)
     }
 
+    /// Puts back the rows of a claim that nobody runs because its answer was lost; how many there were.
+    pub(crate) async fn give_back(&self, queue: &str, token: &OwnerToken) -> Answer<u64> {
+        failpoint::pass(Boundary::GiveBack, Side::Before);
+        let rows = ask!(self, backend => backend.give_back(queue, token).await)?;
+        failpoint::pass(Boundary::GiveBack, Side::After);
+        Ok(rows)
+    }
+
     /// Moves the delayed workflow that holds a debounce key, or says who holds it.
     pub(crate) async fn bounce(&self, bounce: &Bounce) -> Answer<Option<Bounced>> {
         failpoint::pass(Boundary::Bounce, Side::Before);

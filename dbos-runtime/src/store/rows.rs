@@ -69,7 +69,8 @@ macro_rules! rows {
                 id: row.try_get("workflow_uuid")?,
                 status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
                 output: row.try_get("output")?,
-                error: row.try_get("error")?,
+                // Go leaves an empty text where there was no error.
+                error: row.try_get::<Option<String>, _>("error")?.filter(|error| !error.is_empty()),
                 serialization: row.try_get("serialization")?,
             })
         }

@@ -48,7 +48,7 @@ pub(crate) struct Subscription {
 
 impl Wakeups {
     /// From now on the hints for `touched` reach this subscription.
-    pub(crate) fn subscribe(&self, touched: Touched) -> Subscription {
+    pub(crate) fn subscribe(&self, touched: &Touched) -> Subscription {
         let key = (touched.hint(), touched.payload());
         let mut waiters = self.waiters();
         let entry = waiters.entry(key.clone()).or_insert_with(|| Waiters {
@@ -57,7 +57,7 @@ impl Wakeups {
             notify: Arc::new(Notify::new()),
         });
         entry.count += 1;
-        entry.touched.widen(&touched);
+        entry.touched.widen(touched);
         let notify = Arc::clone(&entry.notify);
         drop(waiters);
         Subscription { wakeups: self.clone(), key, notify }

@@ -132,7 +132,7 @@ on_each_backend! {
             if input == "child" {
                 return Ok(input);
             }
-            Ok(ctx.run(W, json!("child")).await?)
+            ctx.run(W, json!("child")).await
         })
         .await;
         let started = dbos.start(W, Value::Null).id("w").attribute("a", 1).await.unwrap();

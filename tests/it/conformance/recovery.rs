@@ -280,7 +280,7 @@ on_each_backend! {
             new
         };
         // The drain ends as soon as the old process has noticed that it has nothing left to run.
-        let both = async { tokio::join!(draining, successor) };
+        let both = Box::pin(async { tokio::join!(draining, successor) });
         let ((), new) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("the drain ends");
         new.send(&id("w"), "done").topic("go").await.unwrap();
         assert_eq!(result_of(&new.retrieve("w").await.unwrap()).await.unwrap(), "done");

@@ -224,11 +224,11 @@ async fn a_collection_leaves_the_field_to_another_program_that_is_at_it() {
     assert_eq!((busy.busy, busy.workflows), (true, 0));
     other.close().await.unwrap();
     until("the lock is free", async || {
-        fresh.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted").await == 0
+        fresh.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").await == 0
     })
     .await;
     assert_eq!(collect(&dbos, before(10)).await.workflows, 2);
     // It is given back.
     assert_eq!(collect(&dbos, before(10)).await.workflows, 0);
-    assert_eq!(fresh.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").await, 0);
+    assert_eq!(fresh.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").await, 0);
 }

@@ -45,12 +45,11 @@ pub(super) async fn one_of_each(fresh: &Fresh, more: &[(&str, &str)]) -> [String
     ids
 }
 
-/// Recorded steps: number, name, output, error. Texts are taken as they are.
-pub(super) async fn record(
-    fresh: &Fresh,
-    id: &str,
-    steps: &[(i32, &str, Option<&str>, Option<&str>, Option<&str>)],
-) {
+/// A recorded step: number, name, output, error, child.
+type Recorded<'a> = (i32, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+/// Recorded steps. Texts are taken as they are.
+pub(super) async fn record(fresh: &Fresh, id: &str, steps: &[Recorded<'_>]) {
     let text = |text: &Option<&str>| text.map_or("NULL".to_owned(), |text| format!("'{text}'"));
     for (number, name, output, error, child) in steps {
         let (output, error, child) = (text(output), text(error), text(child));

@@ -312,7 +312,7 @@ on_each_backend! {
         let handle = start(&dbos, "w").await;
         let readers = (0..60_u64).map(|n| {
             let dbos = dbos.clone();
-            tokio::spawn(async move {
+            Box::pin(async move {
                 let from = n * 7 % 310;
                 // Come at different times.
                 if n % 3 > 0 {
@@ -321,8 +321,7 @@ on_each_backend! {
                 (from, drain(dbos.read_stream(&id("w"), "k").from(from)).await)
             })
         });
-        for read in join_all(readers).await {
-            let (from, read) = read.unwrap();
+        for (from, read) in join_all(readers).await {
             let expected: Vec<Value> = (from..300).map(|n| json!([n, n])).collect();
             assert_eq!(read, expected, "from {from}");
         }

@@ -218,3 +218,28 @@ async fn a_reset_in_the_middle_of_a_write_leaves_one_record() {
     assert_eq!(handle.result().await.unwrap(), 3);
     assert_eq!(steps(&fresh, "second").await, (1, 2));
 }
+
+// The rows are taken, and nobody runs them: the claim is undone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_leaves_nothing_behind() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
+    let builder = builder.polling_interval(Duration::from_secs(60)).journal_lanes(1).listen_notify(false);
+    let builder = builder.register_fn("case", async |ctx: Ctx, _: ()| {
+        ctx.step("step", async || {
+            ctx.state().calls.fetch_add(1, Ordering::SeqCst);
+            Ok(7)
+        })
+        .await
+    });
+    let dbos = builder.queue(dbos_runtime::Queue::new("q")).launch().await.unwrap();
+    warm_up(&dbos, &site).await;
+    // Of the start, then of the claim.
+    site.proxy().cut_reply_after(2);
+    let handle = dbos.start(CASE, ()).queue("q").id("case").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 7);
+    assert_eq!(site.proxy().cuts(), 1, "the answer that was to be lost");
+    check_outcome(&fresh).await;
+    let attempts = "SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'case'";
+    assert_eq!((site.calls(), fresh.scalar(attempts).await), (1, 1));
+}

@@ -28,7 +28,7 @@ pub(crate) use self::ticks::{TICKS_AT_ONCE, tick, triggered};
 /// Times that one backfill may enqueue.
 const MOST_BACKFILLED: usize = 100_000;
 
-/// The schedules of the database. Made by [`Dbos::schedules`].
+/// The schedules of the database. Made by [`Dbos::schedules`](crate::Dbos::schedules).
 ///
 /// ```
 /// use dbos_runtime::{Dbos, Error, Schedule, ScheduleFilter};

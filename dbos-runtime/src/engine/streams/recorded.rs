@@ -124,6 +124,7 @@ impl<T: DeserializeOwned + Send + 'static, E: DurableError> RecordedStream<T, E>
     /// another type; the reader can go on after both. [`ErrorKind::NonExistentWorkflow`].
     /// [`ErrorKind::StreamNondeterminism`] while a value of another stream is awaited: which comes first is chance, and a
     /// replay would mix them up.
+    #[expect(clippy::should_implement_trait, reason = "a stream's next, which is awaited, and no iterator's")]
     pub fn next(&mut self) -> Durable<'_, (), Option<(u64, T)>, E> {
         let Self { execution, place, timeout, ended, .. } = self;
         if *ended {

@@ -204,12 +204,12 @@ async fn deserted(shared: &Shared, name: &StreamName, tail: &watch::Sender<Tail>
 
 /// Subscribe, look, wait; a value is pushed, and so is the producer's end.
 async fn advance(shared: &Arc<Shared>, name: &StreamName, tail: &watch::Sender<Tail>) -> Result<()> {
-    let ended = shared.wakeups.subscribe(Touched::Ended(name.workflow.clone()));
+    let ended = shared.wakeups.subscribe(&Touched::Ended(name.workflow.clone()));
     let mut from = tail.borrow().next;
     let mut last_look = false;
     loop {
         let (id, key) = (name.workflow.as_str().to_owned(), (*name.key).to_owned());
-        let appended = shared.wakeups.subscribe(Touched::Stream { id, key, from });
+        let appended = shared.wakeups.subscribe(&Touched::Stream { id, key, from });
         let hints = (appended.hint(), ended.hint());
         let Some(run) = wait::patiently(shared, || read(shared, name, from)).await? else {
             return Err(Error::no_workflow(name.workflow.as_str()));

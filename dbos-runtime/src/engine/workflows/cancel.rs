@@ -170,6 +170,9 @@ async fn cancel(
                 && found.completed_at.is_some_and(|at| at >= began);
             if found.changed {
                 displace(&shared, &found, ErrorKind::Cancelled);
+            } else if ours && let Some(execution) = shared.running.get(id) {
+                // Whose owner it was went with the lost answer. A cancelled row has none, so whoever runs it has lost it.
+                execution.latch(ErrorKind::Cancelled);
             }
             if found.changed || ours {
                 report.cancelled.push(found.id);

@@ -179,7 +179,18 @@ const PARTITIONED: &str = concat!(
     claimed!("$11")
 );
 
+const GIVE_BACK: &str = "\
+UPDATE {s}.workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, recovery_attempts = greatest(recovery_attempts - 1, 0),
+    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
+WHERE queue_name = $1 AND status = 'PENDING' AND owner_xid = $2";
+
 impl Postgres {
+    pub(crate) async fn give_back(&self, queue: &str, token: &OwnerToken) -> Result<u64, StoreError> {
+        let query = sqlx::query(self.statements.get(GIVE_BACK)).bind(queue).bind(token.as_str());
+        self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
+    }
+
     pub(crate) async fn claim(
         &self,
         claim: &Claim<'_>,

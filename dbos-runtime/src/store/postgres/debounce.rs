@@ -27,7 +27,10 @@ WITH owned AS MATERIALIZED (
     ON CONFLICT (workflow_uuid) DO UPDATE SET inputs = EXCLUDED.inputs
     RETURNING 1
 ), found AS (
-    SELECT (SELECT workflow_uuid FROM bounced) AS bounced, h.workflow_uuid AS holder, h.is_debounced, h.name, h.application_name
+    SELECT (SELECT workflow_uuid FROM bounced) AS bounced, h.workflow_uuid AS holder, h.name, h.application_name,
+        CASE WHEN h.is_debounced
+            THEN h.class_name IS NOT DISTINCT FROM $2 AND h.config_name IS NOT DISTINCT FROM $3
+            ELSE h.is_debounced END AS is_debounced
     FROM allowed LEFT JOIN {s}.workflow_status h
         ON h.queue_name = $4 AND h.deduplication_id = $5 AND NOT EXISTS (SELECT FROM bounced)
 ), step AS (

@@ -32,7 +32,8 @@ pub(crate) struct PostgresLane {
 /// The plans of a batch are made once, from no knowledge of its size or of a table that may be empty now and large in
 /// a minute. Only an index may be used to find rows, which is right at any size.
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
-     SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'";
+     SET enable_mergejoin = off; SET jit = off; SET default_transaction_isolation = 'read committed'; \
+     SET statement_timeout = 10000";
 
 impl PostgresLane {
     pub(crate) fn new(

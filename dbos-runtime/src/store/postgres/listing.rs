@@ -114,6 +114,7 @@ fn bind(query: Query<'_, Driver, PgArguments>, value: Bind) -> Query<'_, Driver,
         Bind::Text(text) => query.bind(text),
         Bind::Texts(texts) => query.bind(texts),
         Bind::Int(number) => query.bind(number),
+        #[cfg(feature = "sqlite")]
         Bind::Float(number) => query.bind(number),
     }
 }

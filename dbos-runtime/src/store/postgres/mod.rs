@@ -15,6 +15,7 @@ mod migrate;
 mod parts;
 pub(crate) mod presence;
 mod queues;
+mod rename;
 mod retention;
 mod rewinds;
 mod rows;

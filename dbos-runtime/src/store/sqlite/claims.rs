@@ -84,7 +84,22 @@ SELECT workflow_uuid, function_id, function_name, output, error, child_workflow_
     completed_at_epoch_ms, serialization
 FROM operation_outputs WHERE workflow_uuid IN (SELECT value FROM json_each(?1)) ORDER BY workflow_uuid, function_id";
 
+const GIVE_BACK: &str = "\
+UPDATE workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, recovery_attempts = max(recovery_attempts - 1, 0),
+    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+WHERE queue_name = ?1 AND status = 'PENDING' AND status IN ('ENQUEUED', 'PENDING') AND owner_xid = ?2";
+
 impl Sqlite {
+    pub(crate) async fn give_back(
+        &self,
+        queue: &str,
+        token: &OwnerToken,
+    ) -> std::result::Result<u64, StoreError> {
+        let query = sqlx::query(GIVE_BACK).bind(queue).bind(token.as_str());
+        self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
+    }
+
     pub(crate) async fn claim(
         &self,
         claim: &Claim<'_>,
@@ -162,7 +177,11 @@ impl Claiming<'_> {
 
     async fn partition_room(&mut self, key: &str, most: i64) -> Result<i64> {
         let queue = self.claim.queue;
-        let mut room = self.claim.partition_room(key).map_or(most, |room| room.min(most));
+        let mut room = most;
+        if let Some(most) = queue.partition_worker_concurrency {
+            let load = self.claim.loads.iter().find(|(other, _)| other == key).map_or(0, |(_, load)| *load);
+            room = room.min(i64::from(most) - load);
+        }
         if let Some(most) = queue.partition_concurrency {
             let running = self.question::<i64>(RUNNING_OF_PARTITION).bind(key);
             room = room.min(i64::from(most) - running.fetch_one(&mut *self.connection).await?);

@@ -24,7 +24,9 @@ INSERT INTO workflow_input (workflow_uuid, inputs) VALUES (?1, ?2)
 ON CONFLICT (workflow_uuid) DO UPDATE SET inputs = excluded.inputs";
 
 const HOLDER: &str = "\
-SELECT workflow_uuid, is_debounced, name, application_name FROM workflow_status
+SELECT workflow_uuid, CASE WHEN is_debounced THEN class_name IS ?3 AND config_name IS ?4 ELSE is_debounced END, name,
+    application_name
+FROM workflow_status
 WHERE queue_name = ?1 AND deduplication_id = ?2";
 
 const RECORD: &str = "\
@@ -70,6 +72,7 @@ async fn within(
         }
         None => {
             let query = sqlx::query(HOLDER).bind(&bounce.queue).bind(&bounce.deduplication_id);
+            let query = query.bind(&bounce.class_name).bind(&bounce.config_name);
             match query.fetch_optional(&mut *c).await? {
                 None => Bounced::default(),
                 Some(row) => Bounced {

@@ -13,6 +13,7 @@ mod management;
 mod migrate;
 mod presence;
 mod queues;
+mod rename;
 mod retention;
 mod rewinds;
 mod rows;
@@ -145,9 +146,11 @@ pub(crate) fn connect_options(url: &str) -> Result<SqliteConnectOptions> {
         .log_statements(tracing::log::LevelFilter::Off))
 }
 
-/// Creates the file and brings its schema up to date, in this process's turn to write.
+/// Creates the file and brings its schema up to date, in this process's turn to write; only checks it where nothing is to
+/// be migrated.
 async fn prepare(config: &Config, options: &SqliteConnectOptions) -> Result<Writer> {
-    let mut connection = options.connect().await.map_err(|error| cannot_open(options, &error))?;
+    let opening = options.clone().create_if_missing(config.migrate);
+    let mut connection = opening.connect().await.map_err(|error| cannot_open(options, &error))?;
     // After connecting: a file's queue goes by its full path, which there is none of before the file exists.
     let writer = Writer::of(options.get_filename());
     let turn = writer.turn().await;

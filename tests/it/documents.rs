@@ -1,0 +1,113 @@
+//! What the documents say about the source is so.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rows of `cases.md` that nothing holds yet. It only ever goes down.
+const OPEN_CASES: usize = 75;
+const CASES: usize = 502;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The source of a file that a row of `cases.md` names.
+fn source(file: &str) -> String {
+    let path = match file.split_once('/') {
+        Some(("runtime", rest)) => format!("dbos-runtime/src/{rest}"),
+        Some(("macros", rest)) => format!("dbos-runtime/macros/src/{rest}"),
+        _ => format!("tests/it/{file}"),
+    };
+    let found = [format!("{path}.rs"), format!("{path}/mod.rs")]
+        .iter()
+        .find_map(|path| fs::read_to_string(root().join(path)).ok());
+    found.unwrap_or_else(|| panic!("there is no file {file}"))
+}
+
+#[test]
+fn every_case_of_the_official_suites_has_one_row_and_its_tests_exist() {
+    let page = fs::read_to_string(root().join("tests/cases.md")).unwrap();
+    let (mut numbers, mut open, mut tests) = (BTreeSet::new(), 0, 0);
+    for line in page.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let Some(number) = cells.get(1).and_then(|cell| cell.parse::<usize>().ok()) else { continue };
+        let [_, _, behaviour, holder, _] = cells[..] else { panic!("not a row: {line}") };
+        assert!(numbers.insert(number), "case {number} has two rows");
+        assert!(!behaviour.is_empty(), "case {number} says nothing");
+        if holder == "open" {
+            open += 1;
+        } else if !holder.starts_with("n/a: ") {
+            let named = holder.split('`').filter_map(|text| text.split_once("::")).inspect(|(file, name)| {
+                let code = source(file);
+                assert!(code.contains(&format!("fn {name}(")), "case {number}: no test {file}::{name}");
+            });
+            let named = named.count();
+            assert!(named > 0, "case {number} names no test");
+            tests += named;
+        }
+    }
+    assert_eq!(numbers, (1..=CASES).collect());
+    assert!(tests > 200, "only {tests} tests are named");
+    assert!(open <= OPEN_CASES, "{open} cases are open");
+}
+
+#[test]
+fn every_promise_of_the_readme_names_tests_that_are_there() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let rows: Vec<&str> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| promise"))
+        .take_while(|l| !l.is_empty())
+        .collect();
+    let mut named = 0;
+    for row in rows.iter().skip(2) {
+        let holders = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        for holder in holders.split('`').filter(|text| !text.trim_matches([' ', ',']).is_empty()) {
+            assert!(!source(holder).is_empty(), "{holder}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "only {named} are named");
+}
+
+#[test]
+fn every_page_of_the_guide_is_compiled_and_listed() {
+    let compiled = fs::read_to_string(root().join("dbos-runtime/src/guide.rs")).unwrap();
+    let listed = fs::read_to_string(root().join("docs/guide/README.md")).unwrap();
+    let mut pages = 0;
+    for entry in fs::read_dir(root().join("docs/guide")).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let name = file.strip_suffix(".md").unwrap();
+        if name == "README" {
+            continue;
+        }
+        assert!(compiled.contains(&format!("\"{name}\"")), "{file} is not compiled");
+        assert!(listed.contains(&format!("({file})")), "{file} is not listed");
+        pages += 1;
+    }
+    assert_eq!(listed.matches(".md) |").count(), pages, "a page is listed that is not there");
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut documents =
+        vec!["README.md", "ARCHITECTURE.md", "DESIGN.md", "CHANGELOG.md", "docs/state_machine.md"]
+            .into_iter()
+            .map(|file| root().join(file))
+            .collect::<Vec<_>>();
+    documents.extend(fs::read_dir(root().join("docs/guide")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut links = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.ends_with(".md") && !link.contains("://") {
+                let target = document.parent().unwrap().join(file);
+                assert!(target.exists(), "{} links to {link}", document.display());
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 40, "only {links} links were found");
+}

@@ -1,0 +1,129 @@
+//! The schema is made by whoever comes first, continued from wherever it was left, and refused when it is strange.
+
+use std::time::Duration;
+
+use dbos_runtime::{Builder, Ctx, Dbos, Error, ErrorKind, WorkflowRef};
+use futures_util::future::join_all;
+use harness::{Backend, Fresh, on_each_backend};
+
+const LATEST: i64 = 125;
+
+fn builder(fresh: &Fresh) -> Builder<()> {
+    Dbos::builder("tests").database_url(fresh.url()).application_version("v1").executor_id("e")
+}
+
+async fn number(fresh: &Fresh) -> i64 {
+    fresh.scalar("SELECT sum(version) FROM dbos_migrations").await
+}
+
+async fn launch_and_shut_down(builder: Builder<()>) {
+    builder.launch().await.unwrap().shutdown(Duration::ZERO).await;
+}
+
+async fn refusal(builder: Builder<()>) -> ErrorKind {
+    builder.launch().await.expect_err("it is refused").kind()
+}
+
+/// Takes back what the last migrations made, so that the database is at 123.
+async fn take_back(fresh: &Fresh) {
+    fresh.execute("DROP INDEX idx_application_versions_owner_timestamp").await;
+    fresh.execute("DROP INDEX idx_application_versions_timestamp").await;
+    fresh.execute("UPDATE dbos_migrations SET version = 123").await;
+}
+
+async fn indexes(fresh: &Fresh) -> i64 {
+    let table = match fresh.backend() {
+        Backend::Postgres => "pg_class WHERE relname",
+        Backend::Sqlite => "sqlite_master WHERE name",
+    };
+    let names = "('idx_application_versions_owner_timestamp', 'idx_application_versions_timestamp')";
+    fresh.scalar(&format!("SELECT count(*) FROM {table} IN {names}")).await
+}
+
+on_each_backend! {
+    // A.10, A.11, A.12: each looks again when it is its turn.
+    async fn ten_launches_at_once_make_the_schema_once(fresh: Fresh) {
+        let empty = Fresh::new(fresh.backend()).await;
+        let all = join_all((0..10).map(|n| builder(&empty).executor_id(format!("e{n}")).launch())).await;
+        join_all(all.iter().map(|dbos| dbos.as_ref().unwrap().shutdown(Duration::ZERO))).await;
+        assert_eq!((number(&empty).await, indexes(&empty).await), (LATEST, 2));
+    }
+
+    // A.6, A.7, A.9
+    async fn a_schema_in_the_middle_of_its_history_is_continued_unless_it_is_only_checked(fresh: Fresh) {
+        take_back(&fresh).await;
+        assert_eq!(refusal(builder(&fresh).migrate(false)).await, ErrorKind::Initialization);
+        assert_eq!((number(&fresh).await, indexes(&fresh).await), (123, 0), "checked and left as it is");
+        launch_and_shut_down(builder(&fresh)).await;
+        assert_eq!((number(&fresh).await, indexes(&fresh).await), (LATEST, 2));
+        launch_and_shut_down(builder(&fresh).migrate(false)).await;
+    }
+
+    // A.7: another SDK may know more.
+    async fn a_schema_that_is_ahead_is_used_as_it_is(fresh: Fresh) {
+        fresh.execute("UPDATE dbos_migrations SET version = 500").await;
+        launch_and_shut_down(builder(&fresh)).await;
+        launch_and_shut_down(builder(&fresh).migrate(false)).await;
+        assert_eq!(number(&fresh).await, 500);
+    }
+
+    // A.14
+    async fn a_migration_that_fails_is_not_counted_and_can_be_repeated(fresh: Fresh) {
+        take_back(&fresh).await;
+        fresh.execute("ALTER TABLE application_versions RENAME TO elsewhere").await;
+        assert_eq!(refusal(builder(&fresh)).await, ErrorKind::Initialization);
+        assert_eq!((number(&fresh).await, indexes(&fresh).await), (123, 0));
+        fresh.execute("ALTER TABLE elsewhere RENAME TO application_versions").await;
+        launch_and_shut_down(builder(&fresh)).await;
+        assert_eq!((number(&fresh).await, indexes(&fresh).await), (LATEST, 2));
+    }
+
+    // A.27
+    async fn a_sharded_schema_is_refused(fresh: Fresh) {
+        fresh.execute("ALTER TABLE workflow_status ADD COLUMN shard_key TEXT").await;
+        assert_eq!(refusal(builder(&fresh)).await, ErrorKind::Initialization);
+        assert_eq!(refusal(builder(&fresh).migrate(false)).await, ErrorKind::Initialization);
+    }
+}
+
+// A.13, A.15: what a killed process left half-built does not pass for the whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_was_left_half_built_is_built_again() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    fresh.execute("UPDATE dbos_migrations SET version = 123").await;
+    let unfinished = "pg_index WHERE NOT indisvalid";
+    fresh
+        .execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid =
+                (SELECT oid FROM pg_class WHERE relname = 'idx_application_versions_timestamp')",
+        )
+        .await;
+    assert_eq!(fresh.scalar(&format!("SELECT count(*) FROM {unfinished}")).await, 1);
+    launch_and_shut_down(builder(&fresh)).await;
+    assert_eq!(fresh.scalar(&format!("SELECT count(*) FROM {unfinished}")).await, 0);
+    assert_eq!((number(&fresh).await, indexes(&fresh).await), (LATEST, 2));
+}
+
+// A.2, A.4
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_schemas_of_one_database_know_nothing_of_each_other() {
+    const ECHO: WorkflowRef<String, String> = WorkflowRef::named("echo");
+    let empty = Fresh::new(Backend::Postgres).await;
+    let launch = async |schema: &str| {
+        let echo = async |_: Ctx, text: String| Ok::<_, Error>(text);
+        builder(&empty).schema(schema).register_fn("echo", echo).launch().await.unwrap()
+    };
+    let (one, two) = (launch("one").await, launch("two").await);
+    let first = one.start(ECHO, "one".to_owned()).id("same").await.unwrap();
+    assert_eq!(first.result().await.unwrap(), "one");
+    assert_eq!(two.info("same").await.unwrap_err().kind(), ErrorKind::NonExistentWorkflow);
+    let second = two.start(ECHO, "two".to_owned()).id("same").await.unwrap();
+    assert!(second.created());
+    assert_eq!(second.result().await.unwrap(), "two");
+    for schema in ["one", "two"] {
+        assert_eq!(empty.scalar(&format!("SELECT count(*) FROM {schema}.workflow_status")).await, 1);
+    }
+    assert_eq!(empty.scalar("SELECT count(*) FROM pg_namespace WHERE nspname = 'dbos'").await, 0);
+    one.shutdown(Duration::ZERO).await;
+    two.shutdown(Duration::ZERO).await;
+}
