@@ -8,6 +8,7 @@ use crate::limits;
 use crate::model::queue::{self, Queue};
 use crate::model::retention::Retention;
 use crate::model::schedule::NewSchedule;
+use crate::payload::Codec;
 
 /// Everything that a launch needs to know.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) queues: Vec<Queue>,
     /// The only queues to work on, besides the internal one.
     pub(crate) listen: Option<Vec<String>>,
+    pub(crate) serializer: Codec,
 }
 
 impl Config {
@@ -59,6 +61,7 @@ impl Config {
             schedules: Vec::new(),
             queues: Vec::new(),
             listen: None,
+            serializer: Codec::default(),
         }
     }
 
@@ -87,6 +90,7 @@ impl Config {
     /// What a client needs too.
     pub(crate) fn check_connection(&self) -> Result<()> {
         schema(&self.schema)?;
+        self.serializer.check()?;
         if self.pool_size == 0 || self.pool_size > 1000 {
             return Err(Error::invalid(format!("pool size {} is not between 1 and 1000", self.pool_size)));
         }

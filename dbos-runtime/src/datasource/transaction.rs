@@ -279,8 +279,9 @@ impl<DB: Backend> Plan<DB> {
         }
         let found =
             patiently(execution, || witness::find(&self.datasource, &execution.fence, number)).await?;
-        let Some(output) = found else { return Ok(None) };
-        let row = self.row().with_output(output);
+        let Some(mut found) = found else { return Ok(None) };
+        self.execution.shared.store.codec().open_stored(&mut found);
+        let row = found.into_output_of(self.row());
         execution.record(vec![row.clone()]).await?;
         Ok(Some(row))
     }
@@ -307,7 +308,8 @@ impl<DB: Backend> Plan<DB> {
 
     /// Records and commits, in a task of its own: what has begun to be committed is finished.
     pub(super) async fn finish(&self, open: Open<DB>, output: String) -> Result<Finished, Failed> {
-        let row = self.row().with_output(output);
+        let mut row = self.row().with_output(output);
+        self.execution.shared.store.codec().seal_step(&mut row).map_err(Failed::Runtime)?;
         let (execution, datasource, home) = (Arc::clone(&self.execution), self.datasource.clone(), self.home);
         let task = self.execution.shared.tasks.workflows.spawn(async move {
             if home {

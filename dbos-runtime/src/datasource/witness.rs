@@ -11,8 +11,10 @@ use crate::engine::Execution;
 use crate::error::Result;
 use crate::failpoint::{self, Boundary, Side};
 use crate::ids::WorkflowId;
+use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
 use crate::model::workflow::Fence;
+use crate::payload::PORTABLE;
 
 /// The datasources in which an execution may have left witnesses.
 #[derive(Default)]
@@ -163,14 +165,25 @@ pub(super) async fn find<DB: Backend>(
     datasource: &Datasource<DB>,
     fence: &Fence,
     number: i32,
-) -> sqlx::Result<Option<String>> {
+) -> sqlx::Result<Option<Stored>> {
     let sql = format!(
-        "SELECT output FROM {} WHERE workflow_id = $1 AND step_id = $2",
+        "SELECT output, serialization FROM {} WHERE workflow_id = $1 AND step_id = $2",
         datasource.table("datasource_outputs")
     );
     let mut connection = datasource.inner.pool.acquire().await?;
     let row = DB::first(&mut connection, sql, vec![Bind::text(fence.id.as_str()), Bind::Int(number)]).await?;
-    Ok(row.and_then(|row| row.into_iter().next()).map(|output| output.unwrap_or_else(|| "null".to_owned())))
+    Ok(row.map(|row| {
+        let mut columns = row.into_iter();
+        let output = columns.next().flatten();
+        Stored {
+            serialization: columns
+                .next()
+                .flatten()
+                .filter(|_| output.is_some())
+                .or_else(|| Some(PORTABLE.to_owned())),
+            value: output.unwrap_or_else(|| "null".to_owned()),
+        }
+    }))
 }
 
 /// The application's rows and the witness in one commit.
@@ -200,7 +213,9 @@ pub(super) async fn commit<DB: Backend>(
     if inserted == 0 {
         open.rollback().await;
         let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Sql)?;
-        let recorded = StepRow { output: found, ..row.clone() };
+        let mut found = found.unwrap_or_else(|| Stored { value: "null".to_owned(), serialization: None });
+        execution.shared.store.codec().open_stored(&mut found);
+        let recorded = found.into_output_of(row.clone());
         execution.record(vec![recorded.clone()]).await.map_err(Failed::Runtime)?;
         return Ok(Finished::Recorded(recorded));
     }

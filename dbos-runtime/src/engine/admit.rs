@@ -12,6 +12,7 @@ use crate::ids::{OwnerToken, WorkflowId};
 use crate::model::workflow::{Claimed, Fence};
 use crate::model::write::{Outcome, Write};
 use crate::payload;
+use crate::payload::Format;
 use crate::time::Timestamp;
 
 /// Runs a claimed workflow to its end. It keeps its slot until then.
@@ -23,7 +24,7 @@ pub(crate) async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerTo
     let body = match readable(&shared, &workflow) {
         Ok(body) => body,
         Err(error) if error.kind() == ErrorKind::NotRegistered => return leave(&fence, &error),
-        Err(error) => return end(&shared, fence, &error).await,
+        Err(error) => return end(&shared, fence, workflow.format, &error).await,
     };
     let facts = Facts {
         name: workflow.name,
@@ -31,6 +32,7 @@ pub(crate) async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerTo
         roles: workflow.roles,
         deadline: workflow.deadline.map(Timestamp::from_millis),
         history: workflow.history,
+        format: workflow.format,
     };
     let execution = Execution::new(Arc::clone(&shared), fence, facts);
     shared.running.add(&execution);
@@ -60,8 +62,8 @@ async fn park(shared: &Shared, fence: &Fence, attempts: i64) {
     }
 }
 
-async fn end(shared: &Shared, fence: Fence, error: &Error) {
+async fn end(shared: &Shared, fence: Fence, format: Format, error: &Error) {
     tracing::error!(workflow.id = %fence.id, %error, error_kind = ?ErrorKind::Serialization, "a claimed workflow cannot be run");
     let error = Some(payload::encode_error(error));
-    shared.journal.write(Write::Outcome(Outcome { fence, output: None, error })).await;
+    shared.journal.write(Write::Outcome(Outcome { fence, output: None, error, format })).await;
 }

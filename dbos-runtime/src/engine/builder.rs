@@ -18,6 +18,7 @@ use crate::datasource::{Backend, Datasource};
 use crate::error::{DurableError, Result};
 use crate::model::queue::Queue;
 use crate::model::retention::Retention;
+use crate::payload::{Codec, Serializer};
 
 /// A runtime that has not been launched. Made by [`Dbos::builder`].
 #[must_use = "nothing runs until the builder is launched"]
@@ -137,6 +138,13 @@ impl<S: Send + Sync + 'static> Builder<S> {
     /// it they stay. Of several processes on one database, one at a time does it.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.config.retention = Some(retention);
+        self
+    }
+
+    /// How values are stored; as portable JSON, which every SDK reads, unless said. Sleeps, the marks that close streams, and
+    /// what schedules start stay portable.
+    pub fn serializer(mut self, serializer: impl Serializer) -> Self {
+        self.config.serializer = Codec::new(serializer);
         self
     }
 

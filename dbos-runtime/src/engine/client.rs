@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::limits;
 use crate::model::workflow::Identity;
+use crate::payload::{Codec, Serializer};
 
 /// A program's door to the workflows of others: enqueues, sends, reads and manages. It registers nothing, runs nothing,
 /// never changes the schema, and holds few connections.
@@ -114,6 +115,12 @@ impl ClientBuilder {
     /// How often a waiting call looks again; a second unless said.
     pub fn polling_interval(mut self, interval: Duration) -> Self {
         self.config.poll = interval;
+        self
+    }
+
+    /// How values are stored; as portable JSON, which every SDK reads, unless said. What the workflows are configured with.
+    pub fn serializer(mut self, serializer: impl Serializer) -> Self {
+        self.config.serializer = Codec::new(serializer);
         self
     }
 

@@ -80,6 +80,8 @@ impl Debounced {
         caller: Option<(&Arc<Execution>, i32)>,
     ) -> Result<Next> {
         let queued = new.queued().ok_or_else(|| Error::invalid("a debounced workflow needs a queue"))?;
+        let (mut input, mut format) = (new.input.clone(), new.format.clone());
+        shared.store.codec().seal_text(&mut input, &mut format)?;
         let bounce = Bounce {
             name: new.name.clone(),
             class_name: new.class_name.clone(),
@@ -87,7 +89,8 @@ impl Debounced {
             queue: queued.queue.clone(),
             deduplication_id: self.deduplication_id(&new.name),
             application: queued.application.clone(),
-            input: new.input.clone(),
+            input,
+            format,
             delay_until: shared.clock.now().after(self.period),
             step: None,
         };

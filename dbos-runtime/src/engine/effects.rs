@@ -11,8 +11,10 @@ use super::step::StepCtx;
 use super::{events, guard, signals, streams};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
+use crate::model::mailbox::NewMessage;
 use crate::model::write::Effects;
 use crate::payload;
+use crate::payload::Format;
 
 /// # Effects of a running step
 ///
@@ -64,6 +66,7 @@ impl StepCtx {
             value: payload::encode(message),
             topic: None,
             key: None,
+            format: Format::Default,
         }
     }
 
@@ -89,6 +92,7 @@ pub struct StepSend {
     value: Result<String>,
     topic: Option<String>,
     key: Option<String>,
+    format: Format,
 }
 
 impl StepSend {
@@ -101,6 +105,12 @@ impl StepSend {
     /// A second message with this key to the same workflow is dropped.
     pub fn idempotency_key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
+        self
+    }
+
+    /// Stores it as portable JSON whatever [serializer](crate::Builder::serializer) is configured.
+    pub fn portable(mut self) -> Self {
+        self.format = Format::Portable;
         self
     }
 }
@@ -119,6 +129,7 @@ impl IntoFuture for StepSend {
         Box::pin(async move {
             let message =
                 signals::new_message(&self.to, self.topic.as_deref(), self.key.as_deref(), self.value?)?;
+            let message = NewMessage { format: self.format, ..message };
             match self.step.effect(Effects::message(message)).await {
                 Err(error) if error.kind() == ErrorKind::NonExistentWorkflow => {
                     Err(Error::no_workflow(self.to.as_str()))

@@ -21,6 +21,7 @@ use crate::model::mailbox::{NewEvent, Stored};
 use crate::model::step::StepRow;
 use crate::model::write::Effects;
 use crate::payload;
+use crate::payload::Format;
 
 const SET: &str = "DBOS.setEvent";
 const GET: &str = "DBOS.getEvent";
@@ -48,6 +49,23 @@ impl<T, E> GetEvent<T, E> {
     }
 }
 
+/// What can still be set on a call that publishes a value: an event, or the value of a stream.
+#[derive(Debug, Default)]
+pub struct PublishOptions {
+    pub(crate) format: Format,
+}
+
+/// A call that publishes a value, and has not been awaited yet.
+pub type Publish<E> = Durable<'static, PublishOptions, (), E>;
+
+impl<E> Publish<E> {
+    /// Stores it as portable JSON whatever [serializer](crate::Builder::serializer) is configured: for readers in other
+    /// languages.
+    pub fn portable(self) -> Self {
+        self.with(|options| options.format = Format::Portable)
+    }
+}
+
 impl<S, E: DurableError> Ctx<S, E> {
     /// Publishes a value under a key, in place of the one before, exactly once.
     ///
@@ -59,12 +77,17 @@ impl<S, E: DurableError> Ctx<S, E> {
     ///     ctx.set_event("payment_id", ctx.workflow_id()).await
     /// }
     /// ```
-    pub fn set_event<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Durable<'static, (), (), E> {
+    pub fn set_event<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Publish<E> {
         match new_event(key, value) {
             Err(error) => Durable::refused(&self.execution, error),
-            Ok(event) => Durable::build(&self.execution, 1, move |execution, number, ()| async move {
-                Ok(set(&execution, number, event).await?)
-            }),
+            Ok(event) => Durable::build(
+                &self.execution,
+                1,
+                move |execution, number, options: PublishOptions| async move {
+                    let event = NewEvent { format: options.format, ..event };
+                    Ok(set(&execution, number, event).await?)
+                },
+            ),
         }
     }
 
@@ -100,7 +123,7 @@ impl<S, E: DurableError> Ctx<S, E> {
 /// An event's new value.
 pub(crate) fn new_event<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<NewEvent, Error> {
     limits::text("event key", key)?;
-    Ok(NewEvent { key: key.to_owned(), value: payload::encode(value)? })
+    Ok(NewEvent { key: key.to_owned(), value: payload::encode(value)?, format: Format::Default })
 }
 
 async fn set(execution: &Arc<Execution>, number: i32, event: NewEvent) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use crate::model::status::WorkflowStatus;
 use crate::model::step::StepRow;
 use crate::model::workflow::Fence;
 use crate::model::write::{Effects, Receipt, Record, Write};
+use crate::payload::Format;
 use crate::time::Timestamp;
 
 /// The engine's side of a running workflow.
@@ -33,6 +34,8 @@ pub(crate) struct Execution {
     pub(crate) assumed: OnceLock<String>,
     /// When the workflow is cancelled if it has not ended; children inherit it.
     pub(crate) deadline: Option<Timestamp>,
+    /// Of the outcome; and of what it publishes and sends, where that is portable.
+    pub(crate) format: Format,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -70,6 +73,7 @@ pub(crate) struct Facts {
     pub(crate) roles: Option<String>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) history: Vec<StepRow>,
+    pub(crate) format: Format,
 }
 
 /// Where the local waiters of a workflow find its end.
@@ -117,6 +121,7 @@ impl Execution {
             user: facts.user,
             roles: facts.roles,
             deadline: facts.deadline,
+            format: facts.format,
             assumed: OnceLock::new(),
             completion: Arc::default(),
             witnesses: Witnesses::default(),
@@ -245,7 +250,10 @@ impl Execution {
         Record { fence: self.fence.clone(), number, steps, effects }
     }
 
-    pub(crate) async fn write(&self, record: Record) -> Result<(), Error> {
+    pub(crate) async fn write(&self, mut record: Record) -> Result<(), Error> {
+        if self.format == Format::Portable {
+            record.effects.make_portable();
+        }
         let number = record.number;
         match self.shared.journal.write(Write::Record(record)).await {
             Some(Receipt::Done) => Ok(()),
@@ -268,6 +276,7 @@ impl Execution {
                 ErrorKind::NonExistentWorkflow,
                 "the workflow that the message was sent to does not exist",
             ),
+            Receipt::Unstorable(error) => error.about(id),
             Receipt::Rejected(why) => Error::new(ErrorKind::Database, why).about(id),
             other => {
                 Error::new(ErrorKind::Database, format!("the database gave an unexpected answer: {other:?}"))

@@ -18,6 +18,7 @@ use crate::limits;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
+use crate::payload::Format;
 use crate::store::enlisted::Enlisted;
 use crate::time::Timestamp;
 
@@ -81,6 +82,7 @@ impl Request {
             class_name,
             config_name,
             input: self.input,
+            format: if self.options.portable { Format::Portable } else { Format::Default },
             token: shared.presence.token(),
             timeout,
             deadline,
@@ -208,7 +210,8 @@ pub(crate) async fn insert_within(
     }
     let options = request.options.clone();
     let new = request.new_workflow(shared);
-    let write = Write::Start(Box::new(new.clone()));
+    let mut write = Write::Start(Box::new(new.clone()));
+    shared.store.codec().seal(&mut write)?;
     let receipt = shared.store.apply_on(connection, &write).await?.ok_or_else(wait::other_database)?;
     match receipt {
         // The transaction still sees whoever held the deduplication id.
@@ -250,6 +253,7 @@ fn refused(receipt: Option<Receipt>) -> Error {
     match receipt {
         Some(Receipt::Lost(status)) => Error::new(ErrorKind::LostOwnership, status.unwrap_or_default()),
         Some(Receipt::Expired) => Error::new(ErrorKind::Unavailable, "the database cannot be reached"),
+        Some(Receipt::Unstorable(error)) => error,
         Some(Receipt::Rejected(why)) => Error::new(ErrorKind::Database, why),
         Some(other) => Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}")),
         None => wait::shutting_down(),
@@ -287,6 +291,7 @@ impl Undecided {
             roles: new.roles.clone(),
             deadline: new.deadline,
             history: Vec::new(),
+            format: new.format.clone(),
         };
         let launch = Launch {
             body: shared.registry.body_of(
@@ -336,7 +341,8 @@ impl Launch {
 }
 
 /// The workflow that is there already, if it is one of the same function.
-fn attach(shared: &Shared, new: &NewWorkflow, options: &Options, row: Box<Existing>) -> Result<Started> {
+fn attach(shared: &Shared, new: &NewWorkflow, options: &Options, mut row: Box<Existing>) -> Result<Started> {
+    shared.store.codec().open_existing(&mut row);
     let (id, there) = (&new.id, row.name.as_deref().unwrap_or_default());
     if options.refuse_existing {
         let message = format!("workflow {id} exists already: {there:?}, {}", row.status);

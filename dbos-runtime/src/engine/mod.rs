@@ -54,7 +54,7 @@ pub use self::client::{Client, ClientBuilder};
 pub use self::context::{Context, Ctx};
 pub use self::durable::{Alone, Durable};
 pub use self::effects::StepSend;
-pub use self::events::{GetEvent, GetEventOptions};
+pub use self::events::{GetEvent, GetEventOptions, Publish, PublishOptions};
 pub use self::handle::WorkflowHandle;
 pub use self::patch::Patch;
 pub use self::queues::Queues;

@@ -30,6 +30,7 @@ pub(crate) struct Options {
     pub(crate) refuse_existing: bool,
     pub(crate) debounce: Option<Debounced>,
     pub(crate) debounce_timeout: Option<Duration>,
+    pub(crate) portable: bool,
     error: Option<Error>,
 }
 
@@ -219,6 +220,15 @@ macro_rules! start_verbs {
         pub fn refuse_existing(self) -> Self {
             self.change(|options| {
                 options.refuse_existing = true;
+                Ok(())
+            })
+        }
+
+        /// Stores the input and the outcome as portable JSON whatever [serializer](crate::Builder::serializer) is configured: for
+        /// workflows of other languages. What such a workflow sends and publishes is portable too.
+        pub fn portable(self) -> Self {
+            self.change(|options| {
+                options.portable = true;
                 Ok(())
             })
         }

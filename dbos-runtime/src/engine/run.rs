@@ -9,9 +9,10 @@ use tracing::Instrument;
 use super::execution::{Ended, Execution};
 use super::guard::{Place, Scoped};
 use super::registry::{Body, End};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::model::write::{Outcome, Receipt, Write};
 use crate::payload;
+use crate::payload::Format;
 
 /// Runs the body and records how it ended, unless a control signal took that right away.
 pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) {
@@ -61,7 +62,12 @@ async fn conclude(execution: &Arc<Execution>, end: Option<End>) -> Ended {
         Ok(output) => (Some(output), None),
         Err(error) => (None, Some(error)),
     };
-    let outcome = Outcome { fence: execution.fence.clone(), output: output.clone(), error: error.clone() };
+    let outcome = Outcome {
+        fence: execution.fence.clone(),
+        output: output.clone(),
+        error: error.clone(),
+        format: execution.format.clone(),
+    };
     match execution.shared.journal.write(Write::Outcome(outcome)).await {
         Some(Receipt::Done) => {
             Ended::Outcome { output: output.map(Into::into), error: error.map(Into::into) }
@@ -81,12 +87,21 @@ async fn conclude(execution: &Arc<Execution>, end: Option<End>) -> Ended {
 
 /// The database will not take this outcome. A workflow must not stay pending for that, so its error is recorded.
 async fn refuse(execution: &Arc<Execution>, receipt: &Receipt) -> Ended {
-    let error = crate::error::Error::new(ErrorKind::Database, "the workflow's outcome could not be stored");
+    let error = match receipt {
+        Receipt::Unstorable(error) => error.clone(),
+        _ => Error::new(ErrorKind::Database, "the workflow's outcome could not be stored"),
+    };
     tracing::error!(workflow.id = %execution.fence.id, ?receipt, "an outcome was refused by the database");
     let error = payload::encode_error(&error);
-    let outcome = Outcome { fence: execution.fence.clone(), output: None, error: Some(error.clone()) };
-    match execution.shared.journal.write(Write::Outcome(outcome)).await {
-        Some(Receipt::Done) => Ended::Outcome { output: None, error: Some(error.into()) },
-        _ => Ended::Elsewhere,
+    // Plain in the end, if even that has no stored form.
+    for format in [execution.format.clone(), Format::Portable] {
+        let fence = execution.fence.clone();
+        let outcome = Outcome { fence, output: None, error: Some(error.clone()), format };
+        match execution.shared.journal.write(Write::Outcome(outcome)).await {
+            Some(Receipt::Done) => return Ended::Outcome { output: None, error: Some(error.into()) },
+            Some(Receipt::Unstorable(_)) => {}
+            _ => break,
+        }
     }
+    Ended::Elsewhere
 }

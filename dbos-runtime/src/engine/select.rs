@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::context::Ctx;
 use super::durable::Durable;
-use super::events::GetEventOptions;
+use super::events::{GetEventOptions, PublishOptions};
 use super::execution::Execution;
 use super::held::Branch;
 use super::replay;
@@ -63,6 +63,9 @@ impl sealed::Sealed for RecvOptions {}
 impl Raceable for RecvOptions {}
 impl sealed::Sealed for GetEventOptions {}
 impl Raceable for GetEventOptions {}
+
+impl sealed::Sealed for PublishOptions {}
+impl Raceable for PublishOptions {}
 
 impl<S, E: DurableError> Ctx<S, E> {
     /// Races durable calls against one another: the first to end wins, its result is the race's, and a replay lets the

@@ -15,6 +15,7 @@ use crate::ids::WorkflowId;
 use crate::model::mailbox::NewMessage;
 use crate::model::write::{Receipt, Write};
 use crate::payload;
+use crate::payload::Format;
 use crate::store::enlisted::{SystemConnection, is_missing_destination};
 
 /// One message, for [`send_all`](crate::Dbos::send_all).
@@ -24,12 +25,19 @@ pub struct Message {
     value: Result<String>,
     topic: Option<String>,
     key: Option<String>,
+    format: Format,
 }
 
 impl Message {
     /// A message to a workflow.
     pub fn new<T: Serialize + ?Sized>(to: &WorkflowId, message: &T) -> Self {
-        Self { to: to.clone(), value: payload::encode(message), topic: None, key: None }
+        Self {
+            to: to.clone(),
+            value: payload::encode(message),
+            topic: None,
+            key: None,
+            format: Format::Default,
+        }
     }
 
     /// The topic; a receiver asks for it by name.
@@ -46,9 +54,19 @@ impl Message {
         self
     }
 
+    /// Stores it as portable JSON whatever [serializer](crate::Builder::serializer) is configured: for workflows of other
+    /// languages.
+    #[must_use]
+    pub fn portable(mut self) -> Self {
+        self.format = Format::Portable;
+        self
+    }
+
     /// The message for this workflow, which may be another than the one that it was addressed to.
     fn addressed(&self, to: &WorkflowId) -> Result<NewMessage> {
-        signals::new_message(to, self.topic.as_deref(), self.key.as_deref(), self.value.clone()?)
+        let message =
+            signals::new_message(to, self.topic.as_deref(), self.key.as_deref(), self.value.clone()?)?;
+        Ok(NewMessage { format: self.format.clone(), ..message })
     }
 }
 
@@ -94,6 +112,11 @@ impl SendMessage {
     /// A second message with this key to the same workflow is dropped.
     pub fn idempotency_key(self, key: &str) -> Self {
         self.change(|message| message.idempotency_key(key))
+    }
+
+    /// Stores it as portable JSON whatever [serializer](crate::Builder::serializer) is configured.
+    pub fn portable(self) -> Self {
+        self.change(Message::portable)
     }
 
     /// Sends it to every workflow that was forked from this one too, and to those forked from them.
@@ -165,7 +188,9 @@ impl SendMessages {
             return Ok(0);
         }
         let destinations = destinations(&messages);
-        match self.shared.store.apply_on(connection.enlist(), &Write::Send(messages)).await {
+        let mut write = Write::Send(messages);
+        self.shared.store.codec().seal(&mut write)?;
+        match self.shared.store.apply_on(connection.enlist(), &write).await {
             Ok(Some(receipt)) => sent(Some(receipt), &destinations),
             Ok(None) => Err(wait::other_database()),
             Err(error) if is_missing_destination(&error) => Err(Error::no_workflow(&destinations)),
@@ -216,6 +241,7 @@ fn sent(receipt: Option<Receipt>, destinations: &str) -> Result<usize> {
         Some(Receipt::Sent(new)) => Ok(new),
         Some(Receipt::NoDestination) => Err(Error::no_workflow(destinations)),
         Some(Receipt::Expired) => Err(wait::unavailable()),
+        Some(Receipt::Unstorable(error)) => Err(error),
         Some(Receipt::Rejected(why)) => Err(Error::new(ErrorKind::Database, why)),
         Some(other) => {
             Err(Error::new(ErrorKind::Database, format!("unexpected answer to a send: {other:?}")))

@@ -19,6 +19,7 @@ use crate::model::mailbox::{NO_TOPIC, NewMessage, Stored};
 use crate::model::step::StepRow;
 use crate::model::write::{Effects, Receipt, Receive, Touched, Write};
 use crate::payload;
+use crate::payload::Format;
 
 const RECV: &str = "DBOS.recv";
 const SEND: &str = "DBOS.send";
@@ -54,6 +55,7 @@ pub type Send<E> = Durable<'static, SendOptions, (), E>;
 pub struct SendOptions {
     topic: Option<String>,
     key: Option<String>,
+    format: Format,
 }
 
 impl<E> Send<E> {
@@ -65,6 +67,12 @@ impl<E> Send<E> {
     /// A second message with this key to the same workflow is dropped. A workflow's own sends are exactly once without.
     pub fn idempotency_key(self, key: &str) -> Self {
         self.with(|options| options.key = Some(key.to_owned()))
+    }
+
+    /// Stores it as portable JSON whatever [serializer](crate::Builder::serializer) is configured: for workflows of other
+    /// languages.
+    pub fn portable(self) -> Self {
+        self.with(|options| options.format = Format::Portable)
     }
 }
 
@@ -118,6 +126,7 @@ impl<S, E: DurableError> Ctx<S, E> {
         let to = to.clone();
         Durable::build(&self.execution, 1, move |execution, number, options: SendOptions| async move {
             let message = new_message(&to, options.topic.as_deref(), options.key.as_deref(), value)?;
+            let message = NewMessage { format: options.format, ..message };
             Ok(send(&execution, number, SEND, vec![message]).await?)
         })
     }
@@ -155,7 +164,13 @@ pub(crate) fn new_message(
         }
         None => ids::message(),
     };
-    Ok(NewMessage { id, destination: to.as_str().to_owned(), topic: topic_text(topic)?, value })
+    Ok(NewMessage {
+        id,
+        destination: to.as_str().to_owned(),
+        topic: topic_text(topic)?,
+        value,
+        format: Format::Default,
+    })
 }
 
 fn topic_text(topic: Option<&str>) -> Result<String, Error> {

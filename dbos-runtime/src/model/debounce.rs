@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::workflow::Fence;
+use crate::payload::Format;
 use crate::time::Timestamp;
 
 /// Moves the delayed workflow that holds a key, and gives it this input.
@@ -15,6 +16,7 @@ pub(crate) struct Bounce {
     pub(crate) deduplication_id: String,
     pub(crate) application: Option<String>,
     pub(crate) input: String,
+    pub(crate) format: Format,
     /// Not before this, unless its deadline is earlier.
     pub(crate) delay_until: Timestamp,
     /// The step of the calling workflow, recorded with it or not at all.

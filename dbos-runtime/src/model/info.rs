@@ -8,7 +8,8 @@ use crate::model::status::WorkflowStatus;
 use crate::payload::PORTABLE;
 use crate::time::Timestamp;
 
-/// A stored value whose type is not known here: its text, exactly as it lies in the database, and its format.
+/// A stored value whose type is not known here: its text as it lies in the database, and its format. What the
+/// configured [`Serializer`](crate::Serializer) has stored is given as the JSON that it stands for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Payload {
     text: String,
@@ -19,6 +20,11 @@ pub struct Payload {
 impl Payload {
     pub(crate) fn new(text: String, format: Option<String>) -> Self {
         Self { text, format }
+    }
+
+    /// The text and its format, to be opened.
+    pub(crate) fn parts(&mut self) -> (&mut String, &mut Option<String>) {
+        (&mut self.text, &mut self.format)
     }
 
     /// The stored text.

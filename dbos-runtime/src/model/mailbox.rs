@@ -1,5 +1,8 @@
 //! Messages and events.
 
+use crate::model::step::StepRow;
+use crate::payload::Format;
+
 /// The stored topic of a message without one.
 pub(crate) const NO_TOPIC: &str = "__null__topic__";
 
@@ -10,6 +13,7 @@ pub(crate) struct NewMessage {
     pub(crate) destination: String,
     pub(crate) topic: String,
     pub(crate) value: String,
+    pub(crate) format: Format,
 }
 
 /// An event's new value.
@@ -17,6 +21,7 @@ pub(crate) struct NewMessage {
 pub(crate) struct NewEvent {
     pub(crate) key: String,
     pub(crate) value: String,
+    pub(crate) format: Format,
 }
 
 /// A stored value with the name of its format.
@@ -24,4 +29,11 @@ pub(crate) struct NewEvent {
 pub(crate) struct Stored {
     pub(crate) value: String,
     pub(crate) serialization: Option<String>,
+}
+
+impl Stored {
+    /// The step that returned this.
+    pub(crate) fn into_output_of(self, row: StepRow) -> StepRow {
+        StepRow { output: Some(self.value), serialization: self.serialization, ..row }
+    }
 }

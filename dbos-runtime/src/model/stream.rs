@@ -2,6 +2,7 @@
 
 use crate::model::mailbox::Stored;
 use crate::model::status::WorkflowStatus;
+use crate::payload::Format;
 
 /// The JSON that closes a stream, the same in every SDK.
 pub(crate) const CLOSED: &str = "\"__DBOS_STREAM_CLOSED__\"";
@@ -13,6 +14,7 @@ pub(crate) const PAGE: u32 = 100;
 pub(crate) struct NewStreamValue {
     pub(crate) key: String,
     pub(crate) value: String,
+    pub(crate) format: Format,
 }
 
 /// What one look at a stream found.

@@ -3,6 +3,7 @@
 use crate::ids::{OwnerToken, WorkflowId};
 use crate::model::status::WorkflowStatus;
 use crate::model::step::StepRow;
+use crate::payload::Format;
 use crate::time::Timestamp;
 
 /// What identifies this process and its application on every row that it writes. A client may have none of it: then the
@@ -38,6 +39,8 @@ pub(crate) struct NewWorkflow {
     pub(crate) class_name: Option<String>,
     pub(crate) config_name: Option<String>,
     pub(crate) input: String,
+    /// Of the input, and of the outcome later.
+    pub(crate) format: Format,
     /// Who created the row; of a direct start also who owns it, until another takes it over.
     pub(crate) token: OwnerToken,
     pub(crate) entry: Entry,
@@ -130,6 +133,7 @@ pub(crate) struct Existing {
     pub(crate) config_name: Option<String>,
     pub(crate) creator: Option<String>,
     pub(crate) input: Option<String>,
+    pub(crate) serialization: Option<String>,
 }
 
 /// A workflow that this process has claimed from a queue, with all that is needed to run it.
@@ -143,6 +147,8 @@ pub(crate) struct Claimed {
     pub(crate) deadline: Option<i64>,
     pub(crate) input: Option<String>,
     pub(crate) serialization: Option<String>,
+    /// Of the outcome.
+    pub(crate) format: Format,
     pub(crate) attempts: i64,
     pub(crate) user: Option<String>,
     /// A JSON array of strings.

@@ -1,12 +1,14 @@
 //! Hot writes as values. Each carries everything that was made outside the retry loop, so applying one twice is the
 //! same as applying it once.
 
+use crate::error::Error;
 use crate::failpoint::Boundary;
 use crate::ids::WorkflowId;
 use crate::model::mailbox::{NewEvent, NewMessage, Stored};
 use crate::model::step::StepRow;
 use crate::model::stream::NewStreamValue;
 use crate::model::workflow::{Existing, Fence, NewWorkflow, Queued};
+use crate::payload::Format;
 use crate::time::Timestamp;
 
 /// One durable fact for the journal.
@@ -56,6 +58,13 @@ impl Effects {
         self.events.is_empty() && self.messages.is_empty() && self.streams.is_empty()
     }
 
+    /// What a portable workflow publishes and sends is portable too.
+    pub(crate) fn make_portable(&mut self) {
+        self.events.iter_mut().for_each(|event| event.format = Format::Portable);
+        self.messages.iter_mut().for_each(|message| message.format = Format::Portable);
+        self.streams.iter_mut().for_each(|value| value.format = Format::Portable);
+    }
+
     fn weight(&self) -> (usize, usize) {
         let rows = self.events.len() * 2 + self.messages.len() + self.streams.len();
         let bytes = self.events.iter().map(|event| event.value.len() * 2 + 64).sum::<usize>()
@@ -99,6 +108,7 @@ pub(crate) struct Outcome {
     pub(crate) fence: Fence,
     pub(crate) output: Option<String>,
     pub(crate) error: Option<String>,
+    pub(crate) format: Format,
 }
 
 /// What became of one write. A refusal is a value for its caller, never an error for its neighbours.
@@ -127,6 +137,8 @@ pub(crate) enum Receipt {
     NoDestination,
     /// The caller's patience ended before the write was first sent.
     Expired,
+    /// A value has no stored form.
+    Unstorable(Error),
     /// The database refuses this write, and would again.
     Rejected(String),
 }

@@ -7,6 +7,8 @@ mod args;
 mod arguments;
 mod failure;
 mod finite;
+mod format;
+mod serializer;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,8 +20,11 @@ use crate::limits;
 pub(crate) use args::{decode_input, encode_input};
 pub use arguments::Arguments;
 pub(crate) use failure::{decode_error, encode_error, panicked};
+pub(crate) use format::Format;
+pub use serializer::Serializer;
+pub(crate) use serializer::{Codec, Custom};
 
-/// The `serialization` tag of everything we write.
+/// The `serialization` tag of everything we write, unless a serializer is configured.
 pub(crate) const PORTABLE: &str = "portable_json";
 
 /// A value as the text of a result, a message or an event.
@@ -54,13 +59,13 @@ pub(crate) fn decode<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| undecodable(&error))
 }
 
-/// Refuses text in a format that only another language reads.
+/// Refuses text in a format that only another program reads.
 pub(crate) fn readable(serialization: Option<&str>) -> Result<()> {
     match serialization {
         None | Some(PORTABLE) => Ok(()),
         Some(other) => Err(Error::new(
             ErrorKind::Serialization,
-            format!("the value is stored as {other:?}, not as portable JSON"),
+            format!("the value is stored as {other:?}, which this program cannot read"),
         )),
     }
 }

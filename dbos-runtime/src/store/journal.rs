@@ -24,6 +24,7 @@ use crate::failpoint::{self, Side};
 use crate::ids::{OwnerToken, WorkflowId};
 use crate::model::workflow::Fence;
 use crate::model::write::{Receipt, Write};
+use crate::payload::Codec;
 use crate::store::error::StoreError;
 use crate::store::wakeups::Wakeups;
 
@@ -59,6 +60,7 @@ pub(crate) trait Lane: Send + 'static {
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     lanes: Arc<[mpsc::Sender<Entry>]>,
+    codec: Codec,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Journal {
     /// Starts one task a lane. They end when `stop` is cancelled and their inboxes are empty.
     pub(crate) fn start<L: Lane>(
         lanes: Vec<L>,
+        codec: &Codec,
         wakeups: &Wakeups,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -84,7 +87,7 @@ impl Journal {
             tasks.spawn(worker.run());
             inbox
         });
-        Self { lanes: lanes.collect() }
+        Self { lanes: lanes.collect(), codec: codec.clone() }
     }
 
     /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
@@ -103,7 +106,9 @@ impl Journal {
     }
 
     async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
-        self.submit(write, patience).await?.await.ok()
+        let mut receipt = self.submit(write, patience).await?.await.ok()?;
+        self.codec.open_receipt(&mut receipt);
+        Some(receipt)
     }
 
     /// Hands the write over; its receipt comes through the channel. Waits only while the lane's inbox is full.
@@ -111,10 +116,14 @@ impl Journal {
     /// Cancel safe: a call that is dropped has handed nothing over.
     pub(crate) async fn submit(
         &self,
-        write: Write,
+        mut write: Write,
         patience: Option<Instant>,
     ) -> Option<oneshot::Receiver<Receipt>> {
         let (reply, receipt) = oneshot::channel();
+        if let Err(error) = self.codec.seal(&mut write) {
+            let _ = reply.send(Receipt::Unstorable(error));
+            return Some(receipt);
+        }
         let lane = self.lane_of(write.workflow())?;
         lane.send(Entry { write, patience, reply }).await.ok()?;
         Some(receipt)

@@ -26,17 +26,23 @@ pub(super) use columns;
 impl Store {
     /// The facts of one workflow, without its payloads.
     pub(crate) async fn look(&self, id: &str) -> Answer<Option<WorkflowInfo>> {
-        ask!(self, backend => backend.look(id).await)
+        let mut found = ask!(self, backend => backend.look(id).await)?;
+        found.iter_mut().for_each(|info| self.codec().open_info(info));
+        Ok(found)
     }
 
     /// The facts of one workflow, with its payloads.
     pub(crate) async fn whole(&self, id: &str) -> Answer<Option<WorkflowInfo>> {
-        ask!(self, backend => backend.whole(id).await)
+        let mut found = ask!(self, backend => backend.whole(id).await)?;
+        found.iter_mut().for_each(|info| self.codec().open_info(info));
+        Ok(found)
     }
 
     /// The workflows that the filter selects, in its order.
     pub(crate) async fn list(&self, filter: &Filter) -> Answer<Vec<WorkflowInfo>> {
-        ask!(self, backend => backend.list(filter).await)
+        let mut found = ask!(self, backend => backend.list(filter).await)?;
+        found.iter_mut().for_each(|info| self.codec().open_info(info));
+        Ok(found)
     }
 
     /// So many steps of a workflow, in order, with or without what they returned.
@@ -47,7 +53,9 @@ impl Store {
         offset: i64,
         output: bool,
     ) -> Answer<Vec<StepInfo>> {
-        ask!(self, backend => backend.steps(id, limit, offset, output).await)
+        let mut found = ask!(self, backend => backend.steps(id, limit, offset, output).await)?;
+        found.iter_mut().for_each(|info| self.codec().open_step_info(info));
+        Ok(found)
     }
 
     pub(crate) async fn aggregates(&self, asked: &WorkflowAggregates) -> Answer<Vec<WorkflowAggregate>> {

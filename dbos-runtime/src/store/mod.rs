@@ -30,6 +30,7 @@ mod rename;
 mod retention;
 mod rows;
 mod schedules;
+mod sealing;
 mod streams;
 mod transfer;
 mod versions;
@@ -57,6 +58,7 @@ use crate::model::mailbox::Stored;
 use crate::model::step::StepRow;
 use crate::model::workflow::{Ending, Fence, Identity};
 use crate::model::write::Touched;
+use crate::payload::Codec;
 use crate::time::Timestamp;
 
 #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
@@ -98,11 +100,12 @@ impl Store {
     ) -> Journal {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(postgres) => Journal::start(postgres.lanes(config.lanes), wakeups, tasks, stop),
+            Self::Postgres(postgres) => {
+                Journal::start(postgres.lanes(config.lanes), &config.serializer, wakeups, tasks, stop)
+            }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => {
-                let _ = config;
-                Journal::start(vec![sqlite.lane()], wakeups, tasks, stop)
+                Journal::start(vec![sqlite.lane()], &config.serializer, wakeups, tasks, stop)
             }
         }
     }
@@ -129,6 +132,11 @@ impl Store {
         ask!(self, backend => backend.close().await);
     }
 
+    /// The stored form of values.
+    pub(crate) fn codec(&self) -> &Codec {
+        ask!(self, backend => backend.codec())
+    }
+
     /// The database's time.
     pub(crate) async fn now(&self) -> Answer<Timestamp> {
         ask!(self, backend => backend.now().await)
@@ -136,7 +144,9 @@ impl Store {
 
     /// Where these workflows stand; missing ones are left out.
     pub(crate) async fn endings(&self, ids: &[&str]) -> Answer<Vec<Ending>> {
-        ask!(self, backend => backend.endings(ids).await)
+        let mut endings = ask!(self, backend => backend.endings(ids).await)?;
+        endings.iter_mut().for_each(|ending| self.codec().open_ending(ending));
+        Ok(endings)
     }
 
     /// The database's time, and which of these executions have lost their row, with its status.
@@ -165,17 +175,23 @@ impl Store {
 
     /// All recorded steps of a workflow, in order.
     pub(crate) async fn history(&self, id: &str) -> Answer<Vec<StepRow>> {
-        ask!(self, backend => backend.history(id).await)
+        let mut rows = ask!(self, backend => backend.history(id).await)?;
+        rows.iter_mut().for_each(|row| self.codec().open_step(row));
+        Ok(rows)
     }
 
     /// An event's value.
     pub(crate) async fn event(&self, id: &str, key: &str) -> Answer<Option<Stored>> {
-        ask!(self, backend => backend.event(id, key).await)
+        let mut event = ask!(self, backend => backend.event(id, key).await)?;
+        event.iter_mut().for_each(|stored| self.codec().open_stored(stored));
+        Ok(event)
     }
 
     /// All events of a workflow, by key.
     pub(crate) async fn events(&self, id: &str) -> Answer<Vec<(String, Stored)>> {
-        ask!(self, backend => backend.events(id).await)
+        let mut events = ask!(self, backend => backend.events(id).await)?;
+        events.iter_mut().for_each(|(_, stored)| self.codec().open_stored(stored));
+        Ok(events)
     }
 
     /// The workflows forked from this one, and from those, by id.

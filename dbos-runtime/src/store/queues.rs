@@ -22,10 +22,11 @@ impl Store {
 
     /// Claims what the queue's limits allow, with all that is needed to run it.
     pub(crate) async fn claim(&self, claim: &Claim<'_>, token: &OwnerToken) -> Answer<Vec<Claimed>> {
-        let claimed = ask!(self, backend => backend.claim(claim, token).await)?;
+        let mut claimed = ask!(self, backend => backend.claim(claim, token).await)?;
         if !claimed.is_empty() {
             failpoint::pass(Boundary::Claim, Side::After);
         }
+        claimed.iter_mut().for_each(|workflow| self.codec().open_claimed(workflow));
         Ok(claimed)
     }
 

@@ -27,6 +27,7 @@ macro_rules! rows {
                 config_name: row.try_get_unchecked("config_name")?,
                 creator: row.try_get_unchecked("creator_xid")?,
                 input: row.try_get_unchecked("input")?,
+                serialization: row.try_get_unchecked("serialization")?,
             })
         }
 

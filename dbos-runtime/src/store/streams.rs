@@ -12,6 +12,8 @@ impl Store {
         from: i64,
         limit: u32,
     ) -> Answer<Option<StreamRun>> {
-        ask!(self, backend => backend.stream(id, key, from, limit).await)
+        let mut run = ask!(self, backend => backend.stream(id, key, from, limit).await)?;
+        run.iter_mut().for_each(|run| self.codec().open_run(run));
+        Ok(run)
     }
 }

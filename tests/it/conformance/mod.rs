@@ -44,6 +44,7 @@ mod scheduler;
 mod schedules;
 mod send_all;
 mod sends;
+mod serializers;
 mod shutdown;
 mod sleeps;
 mod spans;

@@ -20,7 +20,7 @@ type Ctx = RuntimeCtx<App, Fail>;
 
 /// Writes a row and its record, then waits at the door.
 #[workflow]
-async fn sells(ctx: Ctx, item: String) -> Result<String, Fail> {
+pub(super) async fn sells(ctx: Ctx, item: String) -> Result<String, Fail> {
     let app = ctx.state().clone();
     let sold = ctx
         .transaction(&ctx.state().db, "sell", async move |tx| {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::super::context::Ctx;
 use super::super::durable::Durable;
+use super::super::events::{Publish, PublishOptions};
 use super::super::execution::Execution;
 use super::super::replay;
 use crate::error::{DurableError, Error, Result};
@@ -14,6 +15,7 @@ use crate::model::step::StepRow;
 use crate::model::stream::{CLOSED, NewStreamValue};
 use crate::model::write::Effects;
 use crate::payload;
+use crate::payload::Format;
 
 const WRITE: &str = "DBOS.writeStream";
 const CLOSE: &str = "DBOS.closeStream";
@@ -35,21 +37,27 @@ impl<S, E: DurableError> Ctx<S, E> {
     ///     ctx.close_stream("progress").await
     /// }
     /// ```
-    pub fn write_stream<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Durable<'static, (), (), E> {
-        self.append(WRITE, appended(key, value))
+    pub fn write_stream<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Publish<E> {
+        match appended(key, value) {
+            Err(error) => Durable::refused(&self.execution, error),
+            Ok(value) => Durable::build(
+                &self.execution,
+                1,
+                move |execution, number, options: PublishOptions| async move {
+                    let value = NewStreamValue { format: options.format, ..value };
+                    Ok(append(&execution, number, WRITE, value).await?)
+                },
+            ),
+        }
     }
 
     /// Closes a stream: its readers end here, also before the workflow does. A stream that is not closed ends with the
     /// workflow.
     pub fn close_stream(&self, key: &str) -> Durable<'static, (), (), E> {
-        self.append(CLOSE, closing(key))
-    }
-
-    fn append(&self, name: &'static str, value: Result<NewStreamValue>) -> Durable<'static, (), (), E> {
-        match value {
+        match closing(key) {
             Err(error) => Durable::refused(&self.execution, error),
             Ok(value) => Durable::build(&self.execution, 1, move |execution, number, ()| async move {
-                Ok(append(&execution, number, name, value).await?)
+                Ok(append(&execution, number, CLOSE, value).await?)
             }),
         }
     }
@@ -62,13 +70,13 @@ pub(crate) fn appended<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Ne
     if value == CLOSED {
         return Err(Error::invalid("this text is how a closed stream is marked; close the stream instead"));
     }
-    Ok(NewStreamValue { key: key.to_owned(), value })
+    Ok(NewStreamValue { key: key.to_owned(), value, format: Format::Default })
 }
 
 /// The mark that closes a stream.
 pub(crate) fn closing(key: &str) -> Result<NewStreamValue> {
     limits::text("stream key", key)?;
-    Ok(NewStreamValue { key: key.to_owned(), value: CLOSED.to_owned() })
+    Ok(NewStreamValue { key: key.to_owned(), value: CLOSED.to_owned(), format: Format::Portable })
 }
 
 async fn append(

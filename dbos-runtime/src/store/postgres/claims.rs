@@ -13,6 +13,7 @@ use crate::ids::OwnerToken;
 use crate::model::queue::{Claim, RateLimit};
 use crate::model::step::StepRow;
 use crate::model::workflow::Claimed;
+use crate::payload::Format;
 use crate::store::error::StoreError;
 
 macro_rules! now {
@@ -237,6 +238,7 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         partition_key: row.try_get("queue_partition_key")?,
         deadline: row.try_get("workflow_deadline_epoch_ms")?,
         input: row.try_get("input")?,
+        format: Format::of_row(row.try_get("serialization")?),
         serialization: row.try_get("serialization")?,
         attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
         user: row.try_get("authenticated_user")?,

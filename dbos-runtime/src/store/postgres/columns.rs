@@ -11,7 +11,6 @@ use self::steps::Steps;
 use self::streams::Streams;
 use crate::model::workflow::{Identity, NewWorkflow, Queued};
 use crate::model::write::Write;
-use crate::payload::PORTABLE;
 use crate::time::Timestamp;
 
 /// The kinds of rows that a batch holds; each kind is a part of its statement.
@@ -62,6 +61,7 @@ struct Events<'a> {
     number: Vec<i32>,
     key: Text<'a>,
     value: Text<'a>,
+    format: Text<'a>,
 }
 
 #[derive(Default)]
@@ -72,6 +72,7 @@ struct Messages<'a> {
     destination: Text<'a>,
     topic: Text<'a>,
     value: Text<'a>,
+    format: Text<'a>,
 }
 
 #[derive(Default)]
@@ -117,6 +118,7 @@ struct Starts<'a> {
     debounced: Vec<bool>,
     debounce_deadline: Vec<Option<i64>>,
     assumed: MaybeText<'a>,
+    format: Text<'a>,
 }
 
 #[derive(Default)]
@@ -158,6 +160,7 @@ impl<'a> Columns<'a> {
                     self.events.number.push(number);
                     self.events.key.push(&event.key);
                     self.events.value.push(&event.value);
+                    self.events.format.push(event.format.name());
                 }
                 self.streams.push(id, number, &record.effects.streams);
                 self.messages.push(Some((id, number)), &record.effects.messages);
@@ -243,6 +246,7 @@ impl<'a> Columns<'a> {
         if self.parts.events {
             let events = &self.events;
             query = query.bind(&events.id).bind(&events.number).bind(&events.key).bind(&events.value);
+            query = query.bind(&events.format);
         }
         if self.parts.streams {
             query = self.streams.bind(query);
@@ -251,6 +255,7 @@ impl<'a> Columns<'a> {
             let messages = &self.messages;
             query = query.bind(&messages.sender).bind(&messages.number).bind(&messages.id);
             query = query.bind(&messages.destination).bind(&messages.topic).bind(&messages.value);
+            query = query.bind(&messages.format);
         }
         if self.parts.receives {
             let receives = &self.receives;
@@ -306,6 +311,7 @@ impl<'a> Starts<'a> {
         self.debounced.push(queued.is_some_and(|queued| queued.debounce.is_some()));
         self.debounce_deadline.push(instant(|queued| queued.debounce.as_ref()?.deadline));
         self.assumed.push(new.assumed.as_deref());
+        self.format.push(new.format.name());
     }
 
     fn bind<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
@@ -316,7 +322,12 @@ impl<'a> Starts<'a> {
         let query =
             query.bind(&self.queue).bind(&self.deduplication).bind(&self.priority).bind(&self.partition);
         let query = query.bind(&self.delay_until).bind(&self.version).bind(&self.application);
-        query.bind(&self.created).bind(&self.debounced).bind(&self.debounce_deadline).bind(&self.assumed)
+        query
+            .bind(&self.created)
+            .bind(&self.debounced)
+            .bind(&self.debounce_deadline)
+            .bind(&self.assumed)
+            .bind(&self.format)
     }
 }
 
@@ -329,8 +340,7 @@ impl<'a> Messages<'a> {
             self.destination.push(&message.destination);
             self.topic.push(&message.topic);
             self.value.push(&message.value);
+            self.format.push(message.format.name());
         }
     }
 }
-
-const _: () = assert!(PORTABLE.len() == 13, "the statement's text names the same format");

@@ -15,7 +15,7 @@ WITH owned AS MATERIALIZED (
         SELECT FROM {s}.operation_outputs WHERE workflow_uuid = $9 AND function_id = $11))
 ), bounced AS (
     UPDATE {s}.workflow_status
-    SET delay_until_epoch_ms = least($7, debounce_deadline_epoch_ms), serialization = 'portable_json',
+    SET delay_until_epoch_ms = least($7, debounce_deadline_epoch_ms), serialization = $15,
         updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, application_name = coalesce(application_name, $6)
     WHERE EXISTS (SELECT FROM allowed) AND queue_name = $4 AND deduplication_id = $5 AND name = $1
         AND class_name IS NOT DISTINCT FROM $2 AND config_name IS NOT DISTINCT FROM $3
@@ -56,6 +56,7 @@ impl Postgres {
         let query = query.bind(step.map(|step| step.fence.token.as_str()));
         let query = query.bind(step.map(|step| step.number)).bind(STEP);
         let query = query.bind(step.map(|step| step.at.as_millis())).bind(&self.identity.application);
+        let query = query.bind(bounce.format.name());
         self.ask(async |c| {
             let Some(row) = query.fetch_optional(c).await? else { return Ok(None) };
             Ok(Some(Bounced {

@@ -35,7 +35,7 @@ WITH owned AS MATERIALIZED (
 )
 INSERT INTO {s}.streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
 SELECT id, $8, $9, coalesce((SELECT max(\"offset\") FROM {s}.streams WHERE workflow_uuid = $1 AND key = $8), -1) + 1, $3,
-    'portable_json'
+    $10
 FROM step";
 
 const START: &str = "\
@@ -43,7 +43,7 @@ WITH created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, authenticated_user, authenticated_roles, executor_id,
         application_version, application_id, recovery_attempts, owner_xid, creator_xid, serialization, attributes,
         application_name, class_name, config_name, workflow_timeout_ms, workflow_deadline_epoch_ms, assumed_role)
-    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, 'portable_json', $9::jsonb, $10, $12, $13, $14, $15, $16)
+    VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, 1, $8, $8, $17, $9::jsonb, $10, $12, $13, $14, $15, $16)
     ON CONFLICT DO NOTHING
     RETURNING workflow_uuid
 )
@@ -85,6 +85,7 @@ pub(super) async fn apply(
                 .bind(&identity.application)
                 .bind(&appended.key)
                 .bind(&appended.value)
+                .bind(appended.format.name())
                 .execute(connection)
                 .await?
         }
@@ -125,6 +126,7 @@ pub(super) async fn apply(
                 .bind(new.timeout)
                 .bind(new.deadline.map(Timestamp::as_millis))
                 .bind(&new.assumed)
+                .bind(new.format.name())
                 .execute(connection)
                 .await?
         }

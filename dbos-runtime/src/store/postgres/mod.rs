@@ -43,6 +43,7 @@ use self::statements::Statements;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::workflow::Identity;
+use crate::payload::Codec;
 use crate::store::error::StoreError;
 
 pub(crate) use self::classify::classify;
@@ -63,6 +64,7 @@ pub(crate) struct Postgres {
     lost: LastLoss,
     listing_timeout: Option<Duration>,
     schema: String,
+    codec: Codec,
 }
 
 /// A claim reads by index only: a scan of the table would conflict with every other claim.
@@ -96,6 +98,10 @@ fn options(config: &Config) -> Result<PgConnectOptions> {
 }
 
 impl Postgres {
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     /// Creates the database if it is missing, brings its schema up to date, and opens the pool.
     pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
         let options = options(config)?;
@@ -128,6 +134,7 @@ impl Postgres {
             .connect_lazy_with(options.clone());
         let pool = pool(config.pool_size, options.clone(), &lost);
         Ok(Self {
+            codec: config.serializer.clone(),
             pool,
             serializable,
             options,

@@ -23,10 +23,10 @@ pub(crate) fn statement(parts: Parts) -> String {
         out.part(RUNNING, 2);
     }
     if parts.events {
-        out.part(&EVENTS.replace("<effective>", &effective), 4);
+        out.part(&EVENTS.replace("<effective>", &effective), 5);
     }
     if parts.streams {
-        out.part(&STREAMS.replace("<effective>", &effective), 4);
+        out.part(&STREAMS.replace("<effective>", &effective), 5);
     }
     if parts.messages {
         let sent = if parts.steps || parts.running {
@@ -36,7 +36,7 @@ pub(crate) fn statement(parts: Parts) -> String {
         } else {
             "m.sender IS NULL".to_owned()
         };
-        out.part(&MESSAGES.replace("<sent>", &sent), 6);
+        out.part(&MESSAGES.replace("<sent>", &sent), 7);
     }
     if parts.receives {
         out.part(RECEIVES, 11);
@@ -44,7 +44,7 @@ pub(crate) fn statement(parts: Parts) -> String {
     if parts.starts {
         let parent =
             if parts.links { "n.parent IS NULL OR n.parent IN (SELECT id FROM owned)" } else { "true" };
-        out.part(&STARTS.replace("<parent>", parent), 27);
+        out.part(&STARTS.replace("<parent>", parent), 28);
     }
     if parts.links {
         out.part(LINKS, 9);
@@ -126,16 +126,17 @@ running AS (
 
 const EVENTS: &str = "\
 published AS (
-    SELECT e.* FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[]) AS e(id, number, key, value)
+    SELECT e.* FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[],
+        :5!::text[]) AS e(id, number, key, value, format)
     JOIN <effective> ON s.id = e.id AND s.number = e.number
 ), events AS (
     INSERT INTO {s}.workflow_events (workflow_uuid, key, value, serialization)
-    SELECT id, key, value, 'portable_json' FROM published
+    SELECT id, key, value, format FROM published
     ON CONFLICT (workflow_uuid, key) DO UPDATE SET value = EXCLUDED.value, serialization = EXCLUDED.serialization
     RETURNING 1
 ), history AS (
     INSERT INTO {s}.workflow_events_history (workflow_uuid, function_id, key, value, serialization)
-    SELECT id, number, key, value, 'portable_json' FROM published
+    SELECT id, number, key, value, format FROM published
     ON CONFLICT (workflow_uuid, function_id, key) DO UPDATE SET value = EXCLUDED.value,
         serialization = EXCLUDED.serialization
     RETURNING 1
@@ -147,8 +148,9 @@ const STREAMS: &str = "\
 appended AS (
     INSERT INTO {s}.streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
     SELECT a.id, a.key, a.value, (coalesce(t.last, -1) + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.number, a.place))::int4,
-        a.number, 'portable_json'
-    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[]) WITH ORDINALITY AS a(id, number, key, value, place)
+        a.number, a.format
+    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[], :5!::text[])
+        WITH ORDINALITY AS a(id, number, key, value, format, place)
     JOIN <effective> ON s.id = a.id AND s.number = a.number
     CROSS JOIN LATERAL (SELECT max(o.\"offset\") AS last FROM {s}.streams o WHERE o.workflow_uuid = a.id AND o.key = a.key) t
     RETURNING 1
@@ -157,9 +159,9 @@ appended AS (
 const MESSAGES: &str = "\
 delivered AS (
     INSERT INTO {s}.notifications (message_uuid, destination_uuid, topic, message, serialization)
-    SELECT m.id, m.destination, m.topic, m.value, 'portable_json'
-    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[], :5!::text[], :6!::text[])
-        AS m(sender, number, id, destination, topic, value)
+    SELECT m.id, m.destination, m.topic, m.value, m.format
+    FROM unnest(:1!::text[], :2!::int4[], :3!::text[], :4!::text[], :5!::text[], :6!::text[], :7!::text[])
+        AS m(sender, number, id, destination, topic, value, format)
     WHERE <sent>
     ON CONFLICT (message_uuid) DO NOTHING
     RETURNING message_uuid
@@ -218,9 +220,10 @@ fresh AS (
     SELECT n.* FROM unnest(:1!::text[], :2!::text[], :3!::text[], :4!::text[], :5!::text[], :6!::text[], :7!::text[],
         :8!::text[], :9!::text[], :10!::text[], :11!::text[], :12!::int8[], :13!::int8[], :14!::text[], :15!::text[],
         :16!::int4[], :17!::text[], :18!::int8[], :19!::text[], :20!::text[], :21!::int8[], :22!::bool[], :23!::int8[],
-        :24!::text[])
+        :24!::text[], :25!::text[])
         AS n(id, status, name, class, config, token, input, username, roles, attributes, parent, timeout, deadline, queue,
-        deduplication, priority, partition, delay_until, version, application, created, debounced, debounce_deadline, assumed)
+        deduplication, priority, partition, delay_until, version, application, created, debounced, debounce_deadline, assumed,
+        format)
     WHERE <parent>
 ), created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, class_name, config_name, authenticated_user,
@@ -228,10 +231,10 @@ fresh AS (
         parent_workflow_id, serialization, attributes, application_name, workflow_timeout_ms, workflow_deadline_epoch_ms,
         queue_name, deduplication_id, priority, queue_partition_key, delay_until_epoch_ms, is_debounced,
         debounce_deadline_epoch_ms, created_at, assumed_role)
-    SELECT n.id, n.status, n.name, n.class, n.config, n.username, n.roles, :25!::text,
-        CASE WHEN n.queue IS NULL THEN :26!::text ELSE n.version END, :27!::text,
+    SELECT n.id, n.status, n.name, n.class, n.config, n.username, n.roles, :26!::text,
+        CASE WHEN n.queue IS NULL THEN :27!::text ELSE n.version END, :28!::text,
         CASE WHEN n.queue IS NULL THEN 1 ELSE 0 END, CASE WHEN n.queue IS NULL THEN n.token END, n.token, n.parent,
-        'portable_json', n.attributes::jsonb, CASE WHEN n.queue IS NULL THEN $1 ELSE n.application END, n.timeout,
+        n.format, n.attributes::jsonb, CASE WHEN n.queue IS NULL THEN $1 ELSE n.application END, n.timeout,
         n.deadline, n.queue, n.deduplication, n.priority, n.partition, n.delay_until, n.debounced, n.debounce_deadline,
         coalesce(n.created, (EXTRACT(epoch FROM now()) * 1000)::int8), n.assumed
     FROM fresh n

@@ -33,17 +33,17 @@ const INPUT: &str = "INSERT INTO workflow_input (workflow_uuid, inputs) VALUES {
 
 const EVENT: &str = "\
 INSERT INTO workflow_events (workflow_uuid, key, value, serialization)
-SELECT column1, column3, column4, 'portable_json' FROM (VALUES {rows}) WHERE true
+SELECT column1, column3, column4, column5 FROM (VALUES {rows}) WHERE true
 ON CONFLICT (workflow_uuid, key) DO UPDATE SET value = excluded.value, serialization = excluded.serialization";
 
 const EVENT_HISTORY: &str = "\
 INSERT INTO workflow_events_history (workflow_uuid, function_id, key, value, serialization)
-SELECT column1, column2, column3, column4, 'portable_json' FROM (VALUES {rows}) WHERE true
+SELECT column1, column2, column3, column4, column5 FROM (VALUES {rows}) WHERE true
 ON CONFLICT (workflow_uuid, function_id, key) DO UPDATE SET value = excluded.value, serialization = excluded.serialization";
 
 const MESSAGE: &str = "\
 INSERT INTO notifications (message_uuid, destination_uuid, topic, message, serialization)
-SELECT column1, column2, column3, column4, 'portable_json' FROM (VALUES {rows}) WHERE true
+SELECT column1, column2, column3, column4, column5 FROM (VALUES {rows}) WHERE true
 ON CONFLICT (message_uuid) DO NOTHING";
 
 const FINISH: &str = "\
@@ -108,7 +108,7 @@ impl Work<'_> {
         let identity = self.identity;
         let inserted = self
             .values
-            .execute(self.connection, START, 27, &starts, |query, new| starts::bind(query, new, identity))
+            .execute(self.connection, START, 28, &starts, |query, new| starts::bind(query, new, identity))
             .await?;
         let all_new = usize::try_from(inserted) == Ok(starts.len());
         if !all_new {
@@ -200,8 +200,13 @@ impl Work<'_> {
             .collect();
         for statement in [EVENT, EVENT_HISTORY] {
             self.values
-                .execute(self.connection, statement, 4, &events, |query, (id, number, event)| {
-                    query.bind(*id).bind(*number).bind(&event.key).bind(&event.value)
+                .execute(self.connection, statement, 5, &events, |query, (id, number, event)| {
+                    query
+                        .bind(*id)
+                        .bind(*number)
+                        .bind(&event.key)
+                        .bind(&event.value)
+                        .bind(event.format.name())
                 })
                 .await?;
         }
@@ -214,8 +219,9 @@ impl Work<'_> {
 
     async fn messages(&mut self, messages: &[&NewMessage]) -> Result<u64> {
         self.values
-            .execute(self.connection, MESSAGE, 4, messages, |query, message| {
-                query.bind(&message.id).bind(&message.destination).bind(&message.topic).bind(&message.value)
+            .execute(self.connection, MESSAGE, 5, messages, |query, message| {
+                let query = query.bind(&message.id).bind(&message.destination).bind(&message.topic);
+                query.bind(&message.value).bind(message.format.name())
             })
             .await
     }

@@ -10,6 +10,7 @@ use crate::ids::OwnerToken;
 use crate::model::queue::{Claim, RateLimit};
 use crate::model::step::StepRow;
 use crate::model::workflow::{Claimed, Identity};
+use crate::payload::Format;
 use crate::store::error::StoreError;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -242,6 +243,7 @@ fn claimed(row: &SqliteRow, histories: &mut HashMap<String, Vec<StepRow>>) -> Re
         partition_key: row.try_get_unchecked("queue_partition_key")?,
         deadline: row.try_get_unchecked("workflow_deadline_epoch_ms")?,
         input: row.try_get_unchecked("input")?,
+        format: Format::of_row(row.try_get_unchecked("serialization")?),
         serialization: row.try_get_unchecked("serialization")?,
         attempts: row.try_get_unchecked::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
         user: row.try_get_unchecked("authenticated_user")?,

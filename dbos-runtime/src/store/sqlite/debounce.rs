@@ -13,7 +13,7 @@ SELECT EXISTS (SELECT 1 FROM workflow_status WHERE workflow_uuid = ?1 AND owner_
 
 const BOUNCE: &str = "\
 UPDATE workflow_status
-SET delay_until_epoch_ms = min(?7, coalesce(debounce_deadline_epoch_ms, ?7)), serialization = 'portable_json',
+SET delay_until_epoch_ms = min(?7, coalesce(debounce_deadline_epoch_ms, ?7)), serialization = ?8,
     updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), application_name = coalesce(application_name, ?6)
 WHERE queue_name = ?4 AND deduplication_id = ?5 AND name = ?1 AND class_name IS ?2 AND config_name IS ?3
     AND status = 'DELAYED' AND is_debounced AND (?6 IS NULL OR application_name = ?6 OR application_name IS NULL)
@@ -63,7 +63,8 @@ async fn within(
     let query = sqlx::query_scalar(BOUNCE);
     let query = query.bind(&bounce.name).bind(&bounce.class_name).bind(&bounce.config_name);
     let query = query.bind(&bounce.queue).bind(&bounce.deduplication_id).bind(&bounce.application);
-    let moved: Option<String> = query.bind(bounce.delay_until.as_millis()).fetch_optional(&mut *c).await?;
+    let moved: Option<String> =
+        query.bind(bounce.delay_until.as_millis()).bind(bounce.format.name()).fetch_optional(&mut *c).await?;
     let found = match moved {
         Some(id) => {
             sqlx::query(INPUT).bind(&id).bind(&bounce.input).execute(&mut *c).await?;

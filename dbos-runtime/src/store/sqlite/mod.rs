@@ -42,6 +42,7 @@ use self::lane::SqliteLane;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::workflow::Identity;
+use crate::payload::Codec;
 use crate::store::error::StoreError;
 use crate::store::writer::Writer;
 
@@ -60,9 +61,14 @@ pub(crate) struct Sqlite {
     writer: Writer,
     identity: Arc<Identity>,
     listing_timeout: Option<Duration>,
+    codec: Codec,
 }
 
 impl Sqlite {
+    pub(crate) fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     /// Creates the file if it is missing, brings its schema up to date, and opens the pool.
     pub(crate) async fn open(config: &Config, identity: Arc<Identity>) -> Result<Self> {
         let options = connect_options(&config.database_url)?;
@@ -79,7 +85,14 @@ impl Sqlite {
             .acquire_timeout(DEADLINE)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, writer, identity, listing_timeout: config.listing_timeout })
+        Ok(Self {
+            pool,
+            options,
+            writer,
+            identity,
+            listing_timeout: config.listing_timeout,
+            codec: config.serializer.clone(),
+        })
     }
 
     pub(crate) fn lane(&self) -> SqliteLane {

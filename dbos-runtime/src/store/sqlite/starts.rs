@@ -12,7 +12,7 @@ INSERT INTO workflow_status (workflow_uuid, status, name, class_name, config_nam
     was_forked_from, rate_limited, assumed_role)
 SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12,
     column13, column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24,
-    column25, coalesce(column26, CAST(unixepoch('subsec') * 1000 AS INTEGER)), 'portable_json', FALSE, FALSE,
+    column25, coalesce(column26, CAST(unixepoch('subsec') * 1000 AS INTEGER)), column28, FALSE, FALSE,
     column27
 FROM (VALUES {rows}) WHERE true ON CONFLICT DO NOTHING";
 
@@ -38,5 +38,5 @@ pub(super) fn bind<'q>(query: SqliteQuery<'q>, new: &'q NewWorkflow, identity: &
     let debounce = queued.and_then(|queued| queued.debounce.as_ref());
     let query = query.bind(debounce.is_some());
     let query = query.bind(debounce.and_then(|debounce| debounce.deadline).map(Timestamp::as_millis));
-    query.bind(queued.map(|queued| queued.created_at.as_millis())).bind(&new.assumed)
+    query.bind(queued.map(|queued| queued.created_at.as_millis())).bind(&new.assumed).bind(new.format.name())
 }

@@ -15,12 +15,12 @@ use crate::store::error::StoreError;
 type Result<T> = std::result::Result<T, StoreError>;
 
 const APPEND: &str = "\
-WITH a(place, id, number, key, value) AS (VALUES {rows})
+WITH a(place, id, number, key, value, format) AS (VALUES {rows})
 INSERT INTO streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
 SELECT a.id, a.key, a.value,
     coalesce((SELECT max(s.\"offset\") FROM streams s WHERE s.workflow_uuid = a.id AND s.key = a.key), -1)
         + row_number() OVER (PARTITION BY a.id, a.key ORDER BY a.number, a.place),
-    a.number, 'portable_json'
+    a.number, a.format
 FROM a";
 
 const PAGE: &str = "\
@@ -52,8 +52,9 @@ impl Work<'_> {
             }
         }
         self.values
-            .execute(self.connection, APPEND, 5, &appended, |query, (place, id, number, appended)| {
-                query.bind(*place).bind(*id).bind(*number).bind(&appended.key).bind(&appended.value)
+            .execute(self.connection, APPEND, 6, &appended, |query, (place, id, number, appended)| {
+                let query = query.bind(*place).bind(*id).bind(*number).bind(&appended.key);
+                query.bind(&appended.value).bind(appended.format.name())
             })
             .await
     }

@@ -12,6 +12,7 @@ pub(super) struct Streams<'a> {
     number: Vec<i32>,
     key: Vec<&'a str>,
     value: Vec<&'a str>,
+    format: Vec<&'a str>,
 }
 
 impl<'a> Streams<'a> {
@@ -21,6 +22,7 @@ impl<'a> Streams<'a> {
             self.number.push(number);
             self.key.push(&appended.key);
             self.value.push(&appended.value);
+            self.format.push(appended.format.name());
         }
     }
 
@@ -32,6 +34,6 @@ impl<'a> Streams<'a> {
         &'q self,
         query: Query<'q, Postgres, PgArguments>,
     ) -> Query<'q, Postgres, PgArguments> {
-        query.bind(&self.id).bind(&self.number).bind(&self.key).bind(&self.value)
+        query.bind(&self.id).bind(&self.number).bind(&self.key).bind(&self.value).bind(&self.format)
     }
 }
