@@ -110,7 +110,7 @@ on_each_backend! {
         for (queue, message) in cases {
             border.refuses(queues.register(queue.clone()), message).await;
             border.refuses(queues.register_with(queue.clone(), OnConflict::NeverUpdate), message).await;
-            border.refuses(builder(&border.fresh).queue(queue).launch(), message).await;
+            border.refuses(Box::pin(builder(&border.fresh).queue(queue).launch()), message).await;
         }
         let unknown = "a text to search for has NUL, or more than 512 bytes";
         for name in ["a\0b", &"x".repeat(513)] {
@@ -118,7 +118,7 @@ on_each_backend! {
             border.refuses(queues.update(name, |queue| queue), unknown).await;
             border.refuses(queues.delete(name), unknown).await;
         }
-        border.refuses(builder(&border.fresh).listen_queues([""]).launch(), "queue name must not be empty").await;
+        border.refuses(Box::pin(builder(&border.fresh).listen_queues([""]).launch()), "queue name must not be empty").await;
         assert_eq!(border.fresh.scalar("SELECT count(*) FROM queues").await, 0);
         // Zero is a pause, and the largest number is one.
         queues.register(queue().concurrency(0)).await.unwrap();
