@@ -125,7 +125,7 @@ on_each_backend! {
         queues.register(queue().concurrency(i32::MAX as u32)).await.unwrap();
     }
 
-    // B41, B44, B45, B46, B47, B48, B68: alike from outside, from a parent, from a client and inside a transaction.
+    // B41, B44, B45, B46, B47, B48, B68: alike from any process and from a client.
     async fn a_start_that_breaks_a_rule_is_refused_on_every_path(fresh: Fresh) {
         let border = Border::of(fresh).await;
         let queues = border.dbos.queues();
