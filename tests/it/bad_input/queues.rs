@@ -110,7 +110,7 @@ on_each_backend! {
         for (queue, message) in cases {
             border.refuses(queues.register(queue.clone()), message).await;
             border.refuses(queues.register_with(queue.clone(), OnConflict::NeverUpdate), message).await;
-            border.refuses(builder(&border.fresh).queue(queue).launch(), message).await;
+            border.refuses(Box::pin(builder(&border.fresh).queue(queue).launch()), message).await;
         }
         let unknown = "a text to search for has NUL, or more than 512 bytes";
         for name in ["a\0b", &"x".repeat(513)] {
@@ -118,14 +118,14 @@ on_each_backend! {
             border.refuses(queues.update(name, |queue| queue), unknown).await;
             border.refuses(queues.delete(name), unknown).await;
         }
-        border.refuses(builder(&border.fresh).listen_queues([""]).launch(), "queue name must not be empty").await;
+        border.refuses(Box::pin(builder(&border.fresh).listen_queues([""]).launch()), "queue name must not be empty").await;
         assert_eq!(border.fresh.scalar("SELECT count(*) FROM queues").await, 0);
         // Zero is a pause, and the largest number is one.
         queues.register(queue().concurrency(0)).await.unwrap();
         queues.register(queue().concurrency(i32::MAX as u32)).await.unwrap();
     }
 
-    // B41, B44, B45, B46, B47, B48, B68: alike from outside, from a parent, from a client and inside a transaction.
+    // B41, B44, B45, B46, B47, B48, B68: alike from any process and from a client.
     async fn a_start_that_breaks_a_rule_is_refused_on_every_path(fresh: Fresh) {
         let border = Border::of(fresh).await;
         let queues = border.dbos.queues();
