@@ -78,3 +78,25 @@ pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
         .await
         .unwrap_or_else(|_| panic!("never {what}"));
 }
+
+/// Does the work, and looks again and again meanwhile at a number that must stay within a bound.
+///
+/// Each look is one view of the database, so it sees what was there at once. Instants in rows do not tell that: they are
+/// those at which statements began.
+pub async fn stays_within<T>(most: i64, fresh: &Fresh, sql: &str, work: impl Future<Output = T>) -> T {
+    let mut work = Box::pin(work);
+    let mut looks = 0;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => {
+                assert!(looks > 1, "nobody looked while the work was done");
+                return done;
+            }
+            found = fresh.scalar(sql) => {
+                assert!(found <= most, "{found} instead of at most {most}: {sql}");
+                looks += 1;
+            }
+        }
+    }
+}

@@ -45,7 +45,8 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) {
         internal: Queue::new(INTERNAL_QUEUE),
         looked: HashMap::new(),
         due: HashMap::new(),
-        next_tick: Instant::now(),
+        // A launch rings the bell, and the first tick comes of that.
+        next_tick: Instant::now() + shared.config.poll,
         ticks: 0,
         peers: Peers::default(),
         doubts: Vec::new(),
@@ -109,7 +110,9 @@ impl Dispatcher {
 
     async fn tick(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let poll = shared.config.poll;
+        // A little longer each time, by chance: processes that were launched together do not stay in step, and with the
+        // rare look at the schedules it stays at a statement a second.
+        let poll = shared.config.poll.mul_f64(1.0 + rand::random::<f64>() / 10.0);
         self.next_tick = Instant::now() + poll;
         let changes = shared.queues.changes();
         self.ticks = self.ticks.wrapping_add(1);
