@@ -9,7 +9,7 @@ use harness::{Backend, Fresh, stays_within, until};
 use tokio::process::Command;
 
 const JOB: WorkflowRef<String, String> = WorkflowRef::named("job");
-const JOBS: usize = 200;
+const JOBS: u32 = 200;
 
 /// Run in processes of their own by the tests below.
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn share(backend: Backend, processes: usize) {
     let ended = "SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'";
     let most = Duration::from_secs(60);
     let all = async {
-        while fresh.scalar(ended).await < JOBS as i64 {
+        while fresh.scalar(ended).await < i64::from(JOBS) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -75,14 +75,14 @@ async fn share(backend: Backend, processes: usize) {
     stays_within(2, &fresh, running, all).await.expect("all jobs end");
 
     let ran = || workers.iter().map(|worker| worker.output().matches("ran j-").count()).sum::<usize>();
-    until("all have said what they ran", async || ran() >= JOBS).await;
-    assert_eq!(ran(), JOBS, "each body ran once");
+    until("all have said what they ran", async || ran() >= JOBS as usize).await;
+    assert_eq!(ran(), JOBS as usize, "each body ran once");
     let said: String = workers.iter().map(Process::output).collect();
     let names: BTreeSet<&str> =
         said.split("ran ").skip(1).filter_map(|rest| rest.split(';').next()).collect();
-    assert_eq!(names.len(), JOBS);
+    assert_eq!(names.len(), JOBS as usize);
     assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE recovery_attempts <> 1").await, 0);
-    assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs").await, JOBS as i64);
+    assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs").await, i64::from(JOBS));
     let shares = fresh.scalar("SELECT count(DISTINCT executor_id) FROM workflow_status").await;
     assert!(shares >= 2, "they did compete");
     for worker in &mut workers {

@@ -46,7 +46,7 @@ fn program(name: &str) -> Command {
     // npm starts the node that it finds.
     let others = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([programs].into_iter().chain(env::split_paths(&others)));
-    command.env("PATH", path.unwrap_or_else(|_| others));
+    command.env("PATH", path.unwrap_or(others));
     command
 }
 

@@ -347,11 +347,7 @@ async fn a_client_holds_few_connections_and_listens_only_when_asked() {
     let held = sessions(&fresh, "").await;
     assert!((1..=3).contains(&held), "one for writes, two for reads: {held}");
     let waiting = quiet.clone();
-    let waits =
-        tokio::spawn(
-            async move { waiting.get_event::<u32>(&id("w0"), "e", Duration::from_millis(300)).await },
-        );
-    assert_eq!(waits.await.unwrap().unwrap(), None);
+    assert_eq!(waiting.get_event::<u32>(&id("w0"), "e", Duration::from_millis(300)).await.unwrap(), None);
     assert!(sessions(&fresh, "").await <= 3);
     let listening = "AND query ILIKE 'LISTEN%'";
     assert_eq!(sessions(&fresh, listening).await, 0);
@@ -376,10 +372,14 @@ async fn a_client_that_listens_need_not_look() {
     .await;
     start(&dbos, "w").await;
     let waiting = client.clone();
-    let waits = tokio::spawn(async move { waiting.get_event::<u32>(&id("w"), "key", HOUR).await });
-    client.send(&id("w"), "go").topic("go").await.unwrap();
-    let found = tokio::time::timeout(Duration::from_secs(10), waits).await.expect("no poll comes round");
-    assert_eq!(found.unwrap().unwrap(), Some(7));
+    let key = id("w");
+    let both = Box::pin(async {
+        tokio::join!(waiting.get_event::<u32>(&key, "key", HOUR), async {
+            client.send(&id("w"), "go").topic("go").await.unwrap();
+        })
+    });
+    let (found, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("no poll comes round");
+    assert_eq!(found.unwrap(), Some(7));
     crash(&dbos).await;
     client.close().await;
 }

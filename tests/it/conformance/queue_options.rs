@@ -163,7 +163,7 @@ on_each_backend! {
         }));
         let created: usize = rounds.await.into_iter().sum();
         assert!((12..=96).contains(&created), "{created}");
-        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, created as i64);
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, i64::try_from(created).unwrap());
         assert_eq!(gauge.started().len(), created);
         assert_eq!(gauge.most(), 1, "one holder at a time");
         crash(&dbos).await;

@@ -17,7 +17,7 @@ async fn lived(fresh: &Fresh, name: &str, version: &str) {
     let builder =
         Dbos::builder(name).database_url(fresh.url()).application_version(version).peer_recovery(false);
     let queue = Queue::new(format!("{name}-queue")).concurrency(0);
-    let schedule = Schedule::new(&format!("{name}-nightly"), "0 3 * * *").workflow(JOB);
+    let schedule = Schedule::new(format!("{name}-nightly"), "0 3 * * *").workflow(JOB);
     let dbos = gauge.register(builder).queue(queue).schedule(schedule).launch().await.unwrap();
     for n in 0..5 {
         dbos.start(JOB, "x".to_owned()).id(format!("{name}-{n}")).await.unwrap().result().await.unwrap();

@@ -81,7 +81,7 @@ on_each_backend! {
         }
         // An answer may be there within the first poll, at times; SQLite's often is.
         let visited = counts.iter().filter(|(_, drops)| *drops >= 2).count();
-        let least = if world.fresh.backend() == Backend::Sqlite { 1 } else { 6 };
+        let least = if world.fresh.backend() == Backend::Sqlite { 1 } else { 3 };
         assert!(visited >= least && counts.len() == 11, "hardly an await was visited: {counts:?}");
         assert_eq!(ended.result().await.unwrap(), 3);
     }
