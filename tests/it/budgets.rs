@@ -330,7 +330,7 @@ async fn an_idle_process_sends_one_statement_a_second() {
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let sent = meter.take();
-    // The schedules are looked at a few times soon after a launch, and every half a minute from then on.
+    // The schedules are read every half a minute, and once more by the first tick, to which they are new.
     let (looks, ticks): (Vec<_>, Vec<_>) = sent.iter().partition(|sql| sql.contains("workflow_schedules"));
     let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
     assert!((2..=most).contains(&ticks.len()), "{} instead of {most}: {ticks:#?}", ticks.len());

@@ -250,8 +250,9 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// How often the process looks for schedules that others have changed; 30 seconds unless said, more often at first.
-    /// Its own changes take effect at once, and a schedule that was paused, deleted or redefined fires nothing any more.
+    /// How often the process reads the schedules though nothing told it to; 30 seconds unless said. What others change is
+    /// noticed within a [polling interval](Self::polling_interval), one's own changes at once, and a schedule that was
+    /// paused, deleted or redefined fires nothing any more.
     pub fn schedule_poll(mut self, interval: Duration) -> Self {
         self.config.schedule_poll = interval;
         self

@@ -50,6 +50,7 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) {
         ticks: 0,
         peers: Peers::default(),
         doubts: Vec::new(),
+        schedules: None,
         shared,
     };
     loop {
@@ -80,6 +81,8 @@ struct Dispatcher {
     ticks: u32,
     peers: Peers,
     doubts: Vec<Doubt>,
+    /// What the last tick said of the schedules.
+    schedules: Option<String>,
 }
 
 /// A claim whose answer was lost: it may have taken rows that nobody runs.
@@ -131,6 +134,10 @@ impl Dispatcher {
         shared.queues.set(tick.queues.iter().map(QueueRow::queue), changes);
         if let Some(shortest) = shared.queues.shortest_interval() {
             self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));
+        }
+        if tick.schedules != self.schedules {
+            self.schedules = tick.schedules;
+            shared.rescheduled.notify_one();
         }
         for id in &tick.expired {
             tracing::info!(workflow.id = %id, "a workflow is out of time");

@@ -18,10 +18,7 @@ use crate::model::schedule::{Due, Firing, ScheduleRow};
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 
-/// The second look comes after this part of the configured interval, and each one later by twice as much: schedules
-/// are made when programs are deployed.
-const EARLY: u32 = 16;
-/// After a look that failed; doubled likewise.
+/// After a look that failed; doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -38,20 +35,17 @@ pub(crate) struct Scheduler {
     /// Whether the plan has to be compared with the database before anything is fired.
     stale: bool,
     look_at: Instant,
-    interval: Duration,
     backoff: Duration,
 }
 
 impl Scheduler {
     /// A scheduler that has looked once.
     pub(crate) async fn start(shared: &Arc<Shared>) -> Self {
-        let interval = (shared.config.schedule_poll / EARLY).max(Duration::from_millis(10));
         let mut scheduler = Self {
             shared: Arc::clone(shared),
             plan: Plan::default(),
             stale: true,
             look_at: Instant::now(),
-            interval,
             backoff: FIRST_BACKOFF,
         };
         scheduler.look().await;
@@ -87,8 +81,7 @@ impl Scheduler {
                 self.shared.clock.anchor(now);
                 self.plan.update(rows, now, |name| self.shared.registry.known(name));
                 self.stale = false;
-                self.look_at = Instant::now() + self.interval;
-                self.interval = (self.interval * 2).min(self.shared.config.schedule_poll);
+                self.look_at = Instant::now() + self.shared.config.schedule_poll;
                 self.backoff = FIRST_BACKOFF;
             }
             Err(error) => self.retry("the schedules could not be read", &error),

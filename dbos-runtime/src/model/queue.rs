@@ -330,6 +330,8 @@ pub(crate) struct Tick {
     pub(crate) released: i64,
     /// Workflows whose deadline has passed: cancelled just now.
     pub(crate) expired: Vec<String>,
+    /// A text that differs whenever the schedules do.
+    pub(crate) schedules: Option<String>,
     /// What the processes' locks say, if that was asked.
     pub(crate) peers: Option<Peers>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use dbos_runtime::{Builder, Dbos, Error, Queue, Schedule, Timestamp};
+use dbos_runtime::{Builder, Client, Dbos, Error, Queue, Schedule, Timestamp};
 use futures_util::future::join_all;
 use harness::{Backend, Fresh, on_each_backend, until};
 use serde_json::{Value, json};
@@ -120,6 +120,17 @@ on_each_backend! {
         assert_eq!(ran.len(), different.len(), "{ran:?}");
         assert!(ticks.iter().all(|tick| ran.contains(&tick.to_string())), "{ticks:?} {ran:?}");
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE recovery_attempts <> 1").await, 0);
+    }
+
+    // M384: the look at the queues says that the schedules differ, though they are read only once an hour.
+    async fn a_schedule_that_another_program_creates_is_noticed_at_once(fresh: Fresh) {
+        let log = Log::default();
+        let one = launch(&fresh, &log, "one").await;
+        let client = Client::builder().database_url(fresh.url()).application("tests").connect().await.unwrap();
+        client.schedules().create(Schedule::new("s", "* * * * * *").workflow_named("run")).await.unwrap();
+        until_ticks(&fresh, "s", 1).await;
+        client.close().await;
+        one.shutdown(Duration::ZERO).await;
     }
 
     // M384, M397

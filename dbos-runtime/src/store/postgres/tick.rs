@@ -69,6 +69,9 @@ SELECT (EXTRACT(epoch FROM now()) * 1000)::int8 AS now,
         'partition_rate_limit_max', partition_rate_limit_max,
         'partition_rate_limit_period', partition_rate_limit_period_sec::text, 'application', application_name))::text
      FROM {s}.queues WHERE application_name = $1 OR application_name IS NULL) AS queues,
+    (SELECT md5(string_agg(concat_ws('|', schedule_id, status, schedule, cron_timezone, workflow_name,
+        workflow_class_name, queue_name, automatic_backfill, md5(context)), ',' ORDER BY schedule_id))
+     FROM {s}.workflow_schedules WHERE application_name = $1 OR application_name IS NULL) AS schedules,
     EXISTS (SELECT FROM held WHERE lock = $4::text) AS present,
     CASE WHEN $4 IS NOT NULL THEN ARRAY(
         SELECT DISTINCT split_part(owner_xid, '@', 2) FROM {s}.workflow_status
@@ -96,6 +99,7 @@ impl Postgres {
             Ok(Tick {
                 peers: dead.map(|dead| Peers { present, dead: locks(dead) }),
                 now: row.try_get("now")?,
+                schedules: row.try_get("schedules")?,
                 queues: queues.into_iter().map(QueueRow::from).collect(),
                 ready: row.try_get("ready")?,
                 released: row.try_get("released")?,

@@ -51,6 +51,12 @@ SELECT name FROM walk WHERE name IS NOT NULL AND EXISTS (
             SELECT version_name FROM application_versions WHERE application_name = ?1 OR application_name IS NULL
             ORDER BY version_timestamp DESC LIMIT 1), ?2))))";
 
+const SCHEDULES: &str = "\
+SELECT group_concat(facts, ',') FROM (
+    SELECT concat_ws('|', schedule_id, status, schedule, cron_timezone, workflow_name, workflow_class_name, queue_name,
+        automatic_backfill, context) AS facts
+    FROM workflow_schedules WHERE application_name = ?1 OR application_name IS NULL ORDER BY schedule_id)";
+
 impl Sqlite {
     pub(crate) async fn tick(&self, names: &[String], _own: Option<i64>) -> Result<Tick, StoreError> {
         let identity = &self.identity;
@@ -60,8 +66,10 @@ impl Sqlite {
         let (expired, released) = if due { self.release().await? } else { Default::default() };
         let ready =
             sqlx::query_scalar(READY).bind(&identity.application).bind(&identity.version).bind(&names);
+        let schedules = sqlx::query_scalar(SCHEDULES).bind(&identity.application);
         self.ask(async |c| {
             Ok(Tick {
+                schedules: schedules.fetch_one(&mut *c).await?,
                 now: sqlx::query_scalar(NOW).fetch_one(&mut *c).await?,
                 queues: queues::listed(c, identity).await?,
                 ready: ready.fetch_all(c).await?,
