@@ -148,6 +148,7 @@ async fn debounce(
     mut new: NewWorkflow,
     options: &Options,
 ) -> Result<Started> {
+    guard::outside_of_transactions()?;
     loop {
         match debounced.bounce(shared, &new, None).await? {
             Next::Moved(id) => return Ok(Started::Held(id)),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::shared::Shared;
-use super::wait;
+use super::{guard, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids;
 use crate::limits;
@@ -83,6 +83,7 @@ impl Queues {
     /// rule, [`ErrorKind::NameInUse`] when it is another application's.
     pub async fn update(&self, name: &str, change: impl Fn(Queue) -> Queue) -> Result<Queue> {
         let shared = self.asked(name)?;
+        guard::outside_of_transactions()?;
         loop {
             let Some(from) = wait::briefly(shared, || shared.store.queue(name)).await? else {
                 return Err(no_queue(name));
@@ -108,6 +109,7 @@ impl Queues {
     /// [`ErrorKind::InvalidArgument`] for a name that no queue can have, [`ErrorKind::Unavailable`] when the database does not answer.
     pub async fn delete(&self, name: &str) -> Result<bool> {
         let shared = self.asked(name)?;
+        guard::outside_of_transactions()?;
         if let Some(row) = wait::briefly(shared, || shared.store.queue(name)).await? {
             check_owner(shared, &row)?;
         }
@@ -136,6 +138,7 @@ impl fmt::Debug for Queues {
 
 pub(crate) async fn register(shared: &Arc<Shared>, queue: &Queue, on_conflict: OnConflict) -> Result<()> {
     queue.check()?;
+    guard::outside_of_transactions()?;
     let update = match on_conflict {
         OnConflict::AlwaysUpdate => true,
         OnConflict::NeverUpdate => false,

@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use dbos_runtime::{Ctx as RuntimeCtx, Datasource, ErrorKind, IsolationLevel, TransactionOptions, workflow};
+use dbos_runtime::{
+    Ctx as RuntimeCtx, Datasource, ErrorKind, IsolationLevel, Queue, TransactionOptions, workflow,
+};
 use harness::on_each_backend;
 use sqlx::AnyConnection;
 
@@ -337,6 +339,11 @@ on_each_backend! {
                     let refused = [
                         dbos.send(&id, "x").await.err(),
                         dbos.start(W, ()).await.err(),
+                        dbos.start(W, ()).debounce("k", Duration::from_secs(1)).await.err(),
+                        dbos.queues().register(Queue::new("q")).await.err(),
+                        dbos.queues().delete("q").await.err(),
+                        dbos.workflows().update_attributes(&id, None).await.err(),
+                        dbos.workflows().resume([&id]).await.err(),
                         dbos.cancel(&id).await.err(),
                     ];
                     Ok(refused.map(|error| error.map(|error| error.kind())).to_vec())
@@ -348,7 +355,7 @@ on_each_backend! {
         runtime.set(dbos.clone()).expect("set once");
         let result = dbos.start(W, ()).await.unwrap();
         let kinds = tokio::time::timeout(std::time::Duration::from_secs(8), result.result()).await;
-        assert_eq!(kinds.expect("nothing waits for itself").unwrap(), format!("{:?}", [Some(ErrorKind::Misplaced); 3]));
+        assert_eq!(kinds.expect("nothing waits for itself").unwrap(), format!("{:?}", [Some(ErrorKind::Misplaced); 8]));
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 1);
         kill(dbos).await;
     }
