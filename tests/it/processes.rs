@@ -97,7 +97,7 @@ async fn two_processes_on_one_sqlite_file_run_each_job_once_within_the_queues_li
     share(Backend::Sqlite, 2).await;
 }
 
-// K37, K39, K.278: three on one server.
+// K37, K39, K.278, K.279: three on one server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_on_one_postgres_run_each_job_once_within_the_queues_limit() {
     share(Backend::Postgres, 3).await;

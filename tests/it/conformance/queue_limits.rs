@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbos_runtime::{Dbos, Queue, WorkflowHandle};
+use dbos_runtime::{Dbos, Queue, WorkflowHandle, WorkflowStatus};
 use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend, stays_within, until};
 
@@ -144,6 +144,19 @@ on_each_backend! {
             assert_eq!(started.len(), 10);
             assert!(started.is_sorted(), "partition {partition}: {started:?}");
         }
+        end(fleet).await;
+    }
+
+    // K.314: what another version has to run is passed over, in its partition too.
+    async fn rows_of_another_version_do_not_hold_up_their_partition(fresh: Fresh) {
+        let gauge = Gauge::open();
+        let queue = Queue::new("q").partition_concurrency(1);
+        let fleet = fleet(&fresh, &gauge, 1, &queue).await;
+        let start = |name: &str| fleet[0].start(JOB, name.to_owned()).id(name).queue("q").partition_key("a");
+        let theirs = start("a-theirs").application_version("another").await.unwrap();
+        all(vec![start("a-ours").await.unwrap()]).await;
+        assert_eq!(gauge.started(), ["a-ours"]);
+        assert_eq!(theirs.status().await.unwrap().status, Some(WorkflowStatus::Enqueued));
         end(fleet).await;
     }
 

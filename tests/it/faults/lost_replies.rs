@@ -243,3 +243,16 @@ async fn a_claim_leaves_nothing_behind() {
     let attempts = "SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'case'";
     assert_eq!((site.calls(), fresh.scalar(attempts).await), (1, 1));
 }
+
+// L.339: asked again until it is answered, and recorded once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_of_a_workflow_is_recorded_with_its_answer() {
+    let (fresh, _site, _dbos) = survives(async |ctx: Ctx| {
+        ctx.state().proxy().cut_reply_after(1);
+        let report = ctx.workflows().cancel(["nobody"]).await?;
+        Ok(if report.missing.len() == 1 { 7 } else { 0 })
+    })
+    .await;
+    assert_eq!(steps(&fresh, "DBOS.cancelWorkflow").await, (1, 1));
+    assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs WHERE error IS NOT NULL").await, 0);
+}
