@@ -199,6 +199,8 @@ on_each_backend! {
             ('odd', 'RUNNING', 'job', 'q', '{}', 'portable_json', 0)";
         fresh.execute(sql).await;
         results(vec![enqueue(&dbos, "a").await, enqueue(&dbos, "b").await]).await;
+        let ended = "SELECT count(*) FROM workflow_status WHERE status = 'ERROR'";
+        until("both unreadable ones have ended", async || fresh.scalar(ended).await == 2).await;
         for (id_, status) in [("foreign", "ERROR"), ("broken", "ERROR"), ("odd", "RUNNING"), ("unknown", "ENQUEUED")] {
             let found = fresh.query(&format!("SELECT status FROM workflow_status WHERE workflow_uuid = '{id_}'")).await;
             assert_eq!(found[0][0].as_deref(), Some(status), "{id_}");
