@@ -129,7 +129,6 @@ async fn start_child<T, C>(
     mut request: Request,
 ) -> Result<WorkflowHandle<T, C>, Error> {
     request.options = options.start;
-    request.options.check(&execution.shared)?;
     request.user.clone_from(&execution.user);
     request.roles.clone_from(&execution.roles);
     request.deadline = execution.deadline;
@@ -138,6 +137,7 @@ async fn start_child<T, C>(
     };
     // Which steps there are depends on what is found, so their numbers are taken one after the other. A replay finds the
     // same and takes the same.
+    request.options.check(&execution.shared)?;
     let mut number = number;
     loop {
         let new = request.clone().new_workflow(&execution.shared);
@@ -181,6 +181,8 @@ async fn enqueue_or_run<T, C>(
         return Ok(handle_of(execution, WorkflowId::trusted(child.as_str())));
     }
     execution.live()?;
+    // Not before: what is recorded is answered though a queue may have other limits by now.
+    request.options.check(shared)?;
     let id = match &request.options.id {
         Some(id) => id.clone(),
         None => execution.fence.id.child(number)?,
