@@ -156,7 +156,7 @@ async fn start_child<T, C>(
 /// A handle to a workflow that is there.
 fn handle_of<T, C>(execution: &Execution, id: WorkflowId) -> WorkflowHandle<T, C> {
     let shared = &execution.shared;
-    let local = shared.running.get(&id).map(|execution| Arc::clone(&execution.completion));
+    let local = shared.running.completion_of(&id);
     WorkflowHandle::new(shared, id, local, Some(String::new()))
 }
 

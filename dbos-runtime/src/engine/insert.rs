@@ -120,7 +120,7 @@ impl Started {
         match self {
             Self::Created(local) => WorkflowHandle::new(shared, id, local, None),
             Self::Held(holder) => {
-                let local = shared.running.get(&holder).map(|execution| Arc::clone(&execution.completion));
+                let local = shared.running.completion_of(&holder);
                 WorkflowHandle::new(shared, holder, local, Some(String::new()))
             }
             Self::Attached(row, local) => {
@@ -362,6 +362,6 @@ fn attach(shared: &Shared, new: &NewWorkflow, options: &Options, mut row: Box<Ex
         );
         return Err(Error::new(ErrorKind::ConflictingWorkflow, message).about(id));
     }
-    let local = shared.running.get(id).map(|execution| Arc::clone(&execution.completion));
+    let local = shared.running.completion_of(id);
     Ok(Started::Attached(row, local))
 }

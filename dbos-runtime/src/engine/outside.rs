@@ -272,7 +272,7 @@ pub(crate) async fn retrieve<T: DeserializeOwned, E: DurableError>(
     shared: &Arc<Shared>,
     id: WorkflowId,
 ) -> Result<WorkflowHandle<T, E>> {
-    let running = shared.running.get(&id).map(|execution| Arc::clone(&execution.completion));
+    let running = shared.running.completion_of(&id);
     if running.is_none() {
         handle::info(shared, &id).await?;
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::execution::Execution;
+use super::execution::{Completion, Execution};
 use super::load::{Known, Loads, Order};
 use super::registry::Registry;
 use super::streams::Streams;
@@ -168,6 +168,11 @@ impl Running {
 
     pub(crate) fn get(&self, id: &WorkflowId) -> Option<Arc<Execution>> {
         self.lock().get(id).cloned()
+    }
+
+    /// Where the end of a workflow that runs here will be found.
+    pub(crate) fn completion_of(&self, id: &WorkflowId) -> Option<Arc<Completion>> {
+        self.lock().get(id).map(|execution| Arc::clone(&execution.completion))
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Execution>> {
