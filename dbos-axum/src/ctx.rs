@@ -10,19 +10,18 @@ use dbos_runtime::{
 use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Action, TENANT};
 use crate::key::IdempotencyKey;
 use crate::layer::{Concurrent, Scope};
+use crate::meter;
 use crate::principal::{IntoPrincipal, Principal};
 use crate::problem::{self, Problem};
 use crate::reply::Started;
 use crate::scope::Keyed;
 use crate::seen::Seen;
-
-/// The attribute of a workflow that holds its owner's tenant.
-const TENANT: &str = "dbos.tenant";
 
 /// Put into requests by a server that drains them: cancelled when that begins.
 #[derive(Clone, Debug)]
@@ -127,28 +126,27 @@ impl DbosCtx {
         let starting = async {
             let mapping = self.scope.settings.mapping;
             let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
+            let name = workflow.name().to_owned();
             let start = self.dbos().start(Erased(workflow), input);
             let handle = self.configured(start, id).await.map_err(of_a_start)?;
-            self.found(handle).await
+            self.found(&name, handle).await
         };
         self.once(&claim, starting).await
     }
 
-    /// The facts of a workflow that the owner may know of.
-    pub(crate) async fn look(&self, id: &WorkflowId) -> Result<WorkflowInfo, Problem> {
+    /// The facts of a workflow for a caller who may do that with it.
+    pub(crate) async fn look(&self, id: &WorkflowId, to: Action) -> Result<WorkflowInfo, Problem> {
         let info = self.dbos().info(id).await?;
         // A foreign workflow gets the answer of one that is not there, so that nobody finds out which ids exist.
-        if self.owns(&info) {
+        if self.may(to, &info) {
             Ok(info)
         } else {
             Err(Problem::of(problem::NOT_FOUND).named(ErrorKind::NonExistentWorkflow).about(id))
         }
     }
 
-    fn owns(&self, info: &WorkflowInfo) -> bool {
-        let tenant = info.attributes.get(TENANT).and_then(Value::as_str);
-        self.system
-            || (info.authenticated_user.as_deref() == self.owner.user() && tenant == self.owner.tenant())
+    fn may(&self, to: Action, info: &WorkflowInfo) -> bool {
+        self.system || self.scope.settings.policy.allows(&self.owner, to, info)
     }
 
     /// The request's key with what gives it its meaning; nothing when the request has none.
@@ -192,12 +190,13 @@ impl DbosCtx {
     }
 
     /// What a start has led to, as an answer.
-    async fn found<O>(&self, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
+    async fn found<O>(&self, workflow: &str, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
+        meter::started(workflow, !handle.created());
         if handle.created() {
             return Ok(Started::new(self, handle, Some(WorkflowStatus::Pending)));
         }
         let info = handle.status().await?;
-        if !self.owns(&info) {
+        if !self.may(Action::Read, &info) {
             return Err(Problem::of(problem::ID_CONFLICT)
                 .named(ErrorKind::ConflictingWorkflow)
                 .about(handle.id()));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
 
+use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
 use crate::prefer::{self, PreferWait};
@@ -46,7 +47,7 @@ impl DbosCtx {
     ) -> Result<EventReply<T>, Problem> {
         let now = std::time::Duration::ZERO;
         // Before the event: a workflow that had ended by then publishes no more.
-        let mut ended = self.look(id).await?.status.is_some_and(WorkflowStatus::is_terminal);
+        let mut ended = self.look(id, Action::Read).await?.status.is_some_and(WorkflowStatus::is_terminal);
         let mut value = self.dbos().get_event(id, key, now).await?;
         let mut honoured = true;
         if value.is_none() && !ended && !wait.duration().is_zero() {

@@ -1,6 +1,7 @@
 //! `DbosLayer` puts a small scope into each request; [`DbosCtx`](crate::DbosCtx) takes it out.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -10,6 +11,8 @@ use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::access::{AccessPolicy, OwnersOnly};
+use crate::redact::Redactor;
 use crate::scope::{KeyMapping, Scoped, Verbatim};
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
@@ -48,14 +51,25 @@ pub struct DbosLayer {
 }
 
 /// What a layer was told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) dbos: Dbos,
     pub(crate) mapping: KeyMapping,
     pub(crate) compare_inputs: bool,
     pub(crate) concurrent: Concurrent,
     pub(crate) long_polls: Arc<Semaphore>,
+    pub(crate) policy: Arc<dyn AccessPolicy>,
+    pub(crate) redactor: Option<Arc<dyn Redactor>>,
     api: String,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("mapping", &self.mapping)
+            .field("api", &self.api)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a request gets whose key is that of a request still at work.
@@ -78,6 +92,8 @@ impl DbosLayer {
             compare_inputs: true,
             concurrent: Concurrent::default(),
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
+            policy: Arc::new(OwnersOnly),
+            redactor: None,
             api: API.to_owned(),
         };
         Self { settings: Arc::new(settings) }
@@ -125,6 +141,20 @@ impl DbosLayer {
         self
     }
 
+    /// Who may see and change which workflow; [`OwnersOnly`] unless said.
+    #[must_use]
+    pub fn policy(mut self, policy: impl AccessPolicy) -> Self {
+        self.settings().policy = Arc::new(policy);
+        self
+    }
+
+    /// Looks through each payload that the routers of this crate give out about a workflow, and may change it.
+    #[must_use]
+    pub fn redact(mut self, redactor: impl Redactor) -> Self {
+        self.settings().redactor = Some(Arc::new(redactor));
+        self
+    }
+
     /// The path at which the API about workflows is mounted, for the links in answers; `/dbos` unless said.
     #[must_use]
     pub fn api_at(mut self, path: &str) -> Self {
@@ -134,6 +164,12 @@ impl DbosLayer {
 
     fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
+    }
+}
+
+impl From<Dbos> for DbosLayer {
+    fn from(dbos: Dbos) -> Self {
+        Self::new(dbos)
     }
 }
 

@@ -97,6 +97,11 @@
 
 pub mod problem;
 
+mod access;
+#[cfg(feature = "admin")]
+mod admin;
+mod api;
+mod auth;
 mod ctx;
 mod event;
 mod fallback;
@@ -104,17 +109,30 @@ mod ids;
 mod json;
 mod key;
 mod layer;
+mod meter;
+#[cfg(feature = "openapi")]
+mod openapi;
+#[cfg(feature = "otel")]
+mod otel;
 mod outcome;
 mod path;
 mod prefer;
 mod principal;
+mod redact;
 mod reply;
+mod routes;
 mod scope;
 mod seen;
 mod send;
 #[cfg(feature = "serve")]
 mod serve;
+mod sse;
+#[cfg(feature = "webhooks")]
+mod webhooks;
 
+pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+pub use api::WorkflowApi;
+pub use auth::AllowAnyone;
 pub use ctx::DbosCtx;
 pub use event::EventReply;
 pub use fallback::{method_not_allowed, not_found};
@@ -127,6 +145,7 @@ pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};
 pub use problem::Problem;
+pub use redact::{Field, Redactor};
 pub use reply::{Reply, Started};
 pub use scope::{KeyMapping, Scoped, Verbatim};
 pub use send::Sent;

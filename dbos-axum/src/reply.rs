@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
 use crate::layer::Settings;
+use crate::meter;
 use crate::outcome::{self, Outcome};
 use crate::prefer::{self, PreferWait};
 use crate::problem::Problem;
@@ -89,7 +90,7 @@ impl<O: DeserializeOwned> Started<O> {
         let waited = match self.permit(wait.duration()) {
             _ if ended => Outcome::now(&self.handle).await.map(|outcome| (outcome, true)),
             None => Ok((None, false)),
-            Some(_permit) => tokio::select! {
+            Some((_permit, _open)) => tokio::select! {
                 outcome = Outcome::of(&self.handle) => outcome.map(|outcome| (outcome, true)),
                 () = tokio::time::sleep(wait.duration()) => Ok((None, true)),
                 () = self.draining.cancelled() => Ok((None, false)),
@@ -101,11 +102,12 @@ impl<O: DeserializeOwned> Started<O> {
     }
 
     /// The right to wait, if it is free and wanted.
-    fn permit(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+    fn permit(&self, wait: Duration) -> Option<(OwnedSemaphorePermit, meter::Open)> {
         if wait.is_zero() {
             return None;
         }
-        Arc::clone(&self.settings.long_polls).try_acquire_owned().ok()
+        let permit = Arc::clone(&self.settings.long_polls).try_acquire_owned().ok()?;
+        Some((permit, meter::Open::long_poll()))
     }
 }
 

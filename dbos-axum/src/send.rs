@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
 use crate::problem::Problem;
@@ -50,7 +51,7 @@ impl DbosCtx {
     }
 
     async fn deliver(&self, to: &WorkflowId, message: SendMessage) -> Result<Sent, Problem> {
-        self.look(to).await?;
+        self.look(to, Action::Send).await?;
         let new = message.await?;
         Ok(Sent { to: to.clone(), duplicate: !new })
     }

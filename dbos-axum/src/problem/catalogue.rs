@@ -26,6 +26,7 @@ catalogue! {
     KEY_IN_USE "idempotency-key-in-use" CONFLICT "The first request with this idempotency key is still at work"
     ID_CONFLICT "workflow-id-conflict" CONFLICT "The id belongs to another workflow"
     NOT_FOUND "workflow-not-found" NOT_FOUND "There is no such workflow"
+    ALREADY_ENDED "workflow-ended" CONFLICT "The workflow has ended already"
     CANCELLED "workflow-cancelled" CONFLICT "The workflow was cancelled"
     FAILED "workflow-failed" INTERNAL_SERVER_ERROR "The workflow failed"
     EVENT_NEVER_SET "event-never-set" NOT_FOUND "The workflow ended without publishing the event"

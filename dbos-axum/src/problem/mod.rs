@@ -30,6 +30,10 @@
 //!
 //! Status 404. There is no such workflow, or it belongs to somebody else.
 //!
+//! # workflow-ended
+//!
+//! Status 409. The workflow has ended already, so it cannot be cancelled.
+//!
 //! # workflow-cancelled
 //!
 //! Status 409. The workflow was cancelled.
@@ -74,6 +78,7 @@ use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::meter;
 use crate::seen::Seen;
 
 pub(crate) use catalogue::*;
@@ -248,6 +253,10 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        match self.type_uri().rsplit_once('#') {
+            Some((_, slug)) => meter::problem(slug),
+            None => meter::problem(self.status().as_str()),
+        }
         let (status, headers, body) = self.body();
         (status, [(CONTENT_TYPE, "application/problem+json")], headers, body.to_string()).into_response()
     }

@@ -1,10 +1,19 @@
 //! The HTTP layer, as its clients see it.
 
+mod admin;
+mod api;
+mod bad_requests;
 mod body;
 mod message;
+mod metrics;
+mod openapi;
+mod security;
 mod serve;
 mod start;
+mod streams;
+mod traces;
 mod wait;
+mod webhooks;
 
 use std::convert::Infallible;
 use std::time::Duration;

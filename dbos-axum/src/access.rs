@@ -1,0 +1,67 @@
+//! Who may do what with a workflow.
+
+use dbos_runtime::WorkflowInfo;
+use serde_json::Value;
+
+use crate::principal::Principal;
+
+/// The attribute of a workflow that holds its owner's tenant.
+pub(crate) const TENANT: &str = "dbos.tenant";
+
+/// What somebody would like to do with a workflow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// See its status, its outcome, its events and its streams.
+    Read,
+    /// Send it a message.
+    Send,
+    /// Cancel it.
+    Cancel,
+}
+
+/// Decides, workflow by workflow, who may do what. What it refuses is answered like a workflow that is not there.
+///
+/// # Examples
+///
+/// ```
+/// use dbos_axum::{AccessPolicy, Action, OwnersOnly, Principal};
+/// use dbos_runtime::WorkflowInfo;
+///
+/// /// Support sees everything and changes nothing.
+/// struct Support;
+///
+/// impl AccessPolicy for Support {
+///     fn allows(&self, who: &Principal, to: Action, workflow: &WorkflowInfo) -> bool {
+///         let support = who.roles().iter().any(|role| role == "support");
+///         (support && to == Action::Read) || OwnersOnly.allows(who, to, workflow)
+///     }
+/// }
+/// ```
+pub trait AccessPolicy: Send + Sync + 'static {
+    /// Whether that caller may do that with that workflow.
+    fn allows(&self, who: &Principal, to: Action, workflow: &WorkflowInfo) -> bool;
+}
+
+/// A workflow is its owner's: the user and the tenant on whose behalf it was started. The default.
+///
+/// What nobody in particular has started is open to callers who are nobody in particular, and to them alone.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OwnersOnly;
+
+impl AccessPolicy for OwnersOnly {
+    fn allows(&self, who: &Principal, _: Action, workflow: &WorkflowInfo) -> bool {
+        let tenant = workflow.attributes.get(TENANT).and_then(Value::as_str);
+        workflow.authenticated_user.as_deref() == who.user() && tenant == who.tenant()
+    }
+}
+
+/// Every caller may do everything with every workflow of whom the id is known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AnyOwner;
+
+impl AccessPolicy for AnyOwner {
+    fn allows(&self, _: &Principal, _: Action, _: &WorkflowInfo) -> bool {
+        true
+    }
+}

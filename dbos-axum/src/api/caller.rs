@@ -1,0 +1,30 @@
+//! Authentication, before anything else of a request is looked at.
+
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+
+use crate::ctx::DbosCtx;
+use crate::principal::IntoPrincipal;
+
+/// The context of a request on behalf of the caller that `E` finds. The first argument of every handler.
+pub(super) struct Caller<E> {
+    pub(super) ctx: DbosCtx,
+    how: PhantomData<fn() -> E>,
+}
+
+impl<E, S> FromRequestParts<S> for Caller<E>
+where
+    E: FromRequestParts<S> + IntoPrincipal + Send + Sync,
+    S: Send + Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let who = E::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let ctx = DbosCtx::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        Ok(Self { ctx: ctx.owner(&who), how: PhantomData })
+    }
+}

@@ -1,0 +1,77 @@
+//! Where a workflow stands, and cancelling it.
+
+use axum::response::IntoResponse;
+use dbos_runtime::{Timestamp, WorkflowInfo};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::caller::Caller;
+use crate::access::Action;
+use crate::ids::WorkflowId;
+use crate::json::Json;
+use crate::path::Path;
+use crate::problem::{self, Problem};
+
+/// Attributes of this name belong to the runtimes.
+const INTERNAL: &str = "dbos.";
+
+/// Where a workflow stands.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Status {
+    workflow_id: String,
+    name: Option<String>,
+    status: String,
+    queue: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    completed_at: Option<Timestamp>,
+    application_version: Option<String>,
+    executor_id: Option<String>,
+    attributes: Map<String, Value>,
+}
+
+impl From<WorkflowInfo> for Status {
+    fn from(info: WorkflowInfo) -> Self {
+        let mut attributes = match info.attributes {
+            Value::Object(attributes) => attributes,
+            _ => Map::new(),
+        };
+        attributes.retain(|name, _| !name.starts_with(INTERNAL));
+        Self {
+            workflow_id: info.id.into(),
+            name: info.name,
+            status: info.status_text,
+            queue: info.queue_name,
+            created_at: info.created_at,
+            updated_at: info.updated_at,
+            completed_at: info.completed_at,
+            application_version: info.application_version,
+            executor_id: info.executor_id,
+            attributes,
+        }
+    }
+}
+
+pub(super) async fn show<E>(
+    Caller { ctx, .. }: Caller<E>,
+    Path(id): Path<WorkflowId>,
+) -> Result<Json<Status>, Problem> {
+    let info = ctx.look(&id, Action::Read).await.map_err(|problem| problem.within(&ctx.seen))?;
+    Ok(Json(info.into()))
+}
+
+pub(super) async fn cancel<E>(
+    Caller { ctx, .. }: Caller<E>,
+    Path(id): Path<WorkflowId>,
+) -> Result<impl IntoResponse, Problem> {
+    let cancelled = async {
+        ctx.look(&id, Action::Cancel).await?;
+        if !ctx.dbos().cancel(&id).await? {
+            return Err(Problem::of(problem::ALREADY_ENDED).about(&id));
+        }
+        Ok(ctx.dbos().info(&*id).await?)
+    };
+    let info = cancelled.await.map_err(|problem| problem.within(&ctx.seen))?;
+    Ok((StatusCode::ACCEPTED, Json(Status::from(info))))
+}

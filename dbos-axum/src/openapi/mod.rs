@@ -1,0 +1,1 @@
+//! The OpenAPI documents of the routers, from the tables that build them.

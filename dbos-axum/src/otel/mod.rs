@@ -1,0 +1,1 @@
+//! Traces across requests, queues and processes.

@@ -1,0 +1,46 @@
+//! One table builds a router, and is what its description is made from.
+
+use axum::Router;
+use axum::routing::{MethodFilter, MethodRouter};
+
+use crate::fallback::{method_not_allowed, not_found};
+
+/// A row of a table of routes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route<O> {
+    pub(crate) method: Verb,
+    /// As axum writes it, below where the router is mounted.
+    pub(crate) path: &'static str,
+    pub(crate) operation: O,
+}
+
+/// The methods that we use. What has an effect is a `POST`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+}
+
+impl Verb {
+    pub(crate) fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+        }
+    }
+}
+
+/// A router of the table's rows, with problems for everything else. It is meant to be nested: a fallback of the outer
+/// router must not answer for it.
+pub(crate) fn router<S, O: Copy>(
+    table: &[Route<O>],
+    handler: impl Fn(O, MethodFilter) -> MethodRouter<S>,
+) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let add = |router: Router<S>, row: &Route<O>| {
+        router.route(row.path, handler(row.operation, row.method.filter()))
+    };
+    table.iter().fold(Router::new(), add).fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+}

@@ -1,0 +1,1 @@
+//! Streams of workflows as server-sent events, and as pages of JSON.

@@ -1,0 +1,1 @@
+//! Signed deliveries from outside, handed to workflows exactly once.

@@ -1,0 +1,1 @@
+//! The admin routes, and the official server as their witness.

@@ -1,0 +1,1 @@
+//! The documents, and whether the routers keep to them.

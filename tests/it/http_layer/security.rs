@@ -1,0 +1,1 @@
+//! Attacks, one by one: the numbers are those of the security matrix.

@@ -1,0 +1,1 @@
+//! Streams of workflows to HTTP clients.
