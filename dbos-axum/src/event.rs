@@ -1,18 +1,19 @@
 //! An event of a workflow as an answer: there, not yet, or never.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{Error, WorkflowHandle, WorkflowId, WorkflowStatus};
+use dbos_runtime::{WorkflowId, WorkflowInfo, WorkflowStatus};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
+use crate::patience::{Looked, Waited};
 use crate::prefer::{self, PreferWait};
 use crate::problem::{self, Problem};
 use crate::reply;
@@ -36,51 +37,55 @@ impl DbosCtx {
         key: &str,
         wait: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
-        self.read(id, key, wait).await.map_err(|problem| problem.within(&self.seen))
+        let read = async {
+            let info = self.look(id, Action::Read).await?;
+            self.event_of(&info, key, wait).await
+        };
+        read.await.map_err(|problem| problem.within(&self.seen))
     }
 
-    async fn read<T: DeserializeOwned>(
+    /// Reads an event of a workflow whose facts were asked for just now.
+    pub(crate) async fn event_of<T: DeserializeOwned>(
         &self,
-        id: &WorkflowId,
+        info: &WorkflowInfo,
         key: &str,
-        wait: PreferWait,
+        prefer: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
-        let now = std::time::Duration::ZERO;
-        // Before the event: a workflow that had ended by then publishes no more.
-        let mut ended = self.look(id, Action::Read).await?.status.is_some_and(WorkflowStatus::is_terminal);
+        let (id, now) = (&info.id, Duration::ZERO);
+        // Known before the event is read: a workflow that had ended by then publishes no more.
+        let mut ended = info.status.is_some_and(WorkflowStatus::is_terminal);
         let mut value = self.dbos().get_event(id, key, now).await?;
         let mut honoured = true;
-        if value.is_none() && !ended && !wait.duration().is_zero() {
-            let permit = Arc::clone(&self.scope.settings.long_polls).try_acquire_owned();
-            match permit {
-                Err(_) => honoured = false,
-                Ok(_permit) => tokio::select! {
-                    found = self.dbos().get_event(id, key, wait.duration()) => value = found?,
-                    () = self.end_of(id) => ended = true,
-                    () = self.draining.cancelled() => honoured = false,
-                },
-            }
-            if ended && value.is_none() {
-                value = self.dbos().get_event(id, key, now).await?;
+        if value.is_none() && !ended {
+            let either = async {
+                tokio::select! {
+                    found = self.dbos().get_event(id, key, prefer.duration()) => found.map(Some),
+                    () = self.end_of(id) => Ok(None),
+                }
+            };
+            match self.asked().patience.wait(prefer, either).await {
+                Waited::Came(Ok(Some(found))) => value = found,
+                Waited::Came(Ok(None)) => {
+                    ended = true;
+                    value = self.dbos().get_event(id, key, now).await?;
+                }
+                Waited::Came(Err(error)) => return Err(error.into()),
+                Waited::TimeIsUp => {}
+                Waited::NoWait => honoured = prefer.duration().is_zero(),
             }
         }
         if value.is_none() && ended {
             return Err(Problem::of(problem::EVENT_NEVER_SET).about(id));
         }
-        let applied = wait.applied(honoured, value.is_none());
-        Ok(EventReply { id: id.clone(), key: key.to_owned(), value, applied })
+        let Looked { found, applied } = Looked::new(value, prefer, honoured);
+        Ok(EventReply { id: id.clone(), key: key.to_owned(), value: found, applied })
     }
 
     /// Waits until the workflow has ended; for ever when that cannot be known.
     async fn end_of(&self, id: &WorkflowId) {
-        let handle: Result<WorkflowHandle<IgnoredAny, Error>, Error> = self.dbos().retrieve(id).await;
-        if let Ok(handle) = handle {
-            let _ = handle.result().await;
-            if handle.status().await.is_ok_and(|info| info.status.is_some_and(WorkflowStatus::is_terminal)) {
-                return;
-            }
+        if self.dbos().wait_first([id]).await.is_err() {
+            std::future::pending().await
         }
-        std::future::pending().await
     }
 }
 
@@ -105,6 +110,13 @@ impl<T> EventReply<T> {
     /// The value, if there is one.
     pub fn into_value(self) -> Option<T> {
         self.value
+    }
+}
+
+impl EventReply<Value> {
+    /// The value, to be changed before it is given out.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut Value> {
+        self.value.as_mut()
     }
 }
 
