@@ -134,6 +134,12 @@ impl Dbos {
         self.shared.identity.version()
     }
 
+    /// Whether this process runs workflows of that name. One that is registered for configured instances only is not
+    /// known by its name alone.
+    pub fn has_workflow(&self, name: &str) -> bool {
+        self.shared.registry.known(name).is_ok()
+    }
+
     /// Cancelled when a shutdown begins: long responses and loops of the application should end.
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shared.tasks.draining.clone()
