@@ -25,6 +25,7 @@ mod patch;
 mod peers;
 mod queues;
 mod recorded;
+mod recovery;
 mod registration;
 mod registry;
 mod rename;
