@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rows of `cases.md` that nothing holds yet. It only ever goes down.
-const OPEN_CASES: usize = 14;
+const OPEN_CASES: usize = 0;
 const CASES: usize = 502;
 
 fn root() -> PathBuf {
