@@ -235,7 +235,8 @@ impl DbosCtx {
     async fn found<O>(&self, workflow: &str, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
         meter::started(workflow, !handle.created());
         if handle.created() {
-            return Ok(Started::new(handle, Some(WorkflowStatus::Pending), self.asked()));
+            let status = handle.seen_status();
+            return Ok(Started::new(handle, status, self.asked()));
         }
         let info = handle.status().await?;
         if !self.may(Action::Read, &info) {
