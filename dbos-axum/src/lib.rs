@@ -91,6 +91,7 @@
 //!
 //! # Features
 //!
+//! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
@@ -135,6 +136,8 @@ mod webhooks;
 pub use dbos_runtime::Outcome;
 
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use api::{Exposed, StartOption, WorkflowApi};
 pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
