@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::access::{Action, TENANT};
 use crate::key::IdempotencyKey;
@@ -22,6 +23,7 @@ use crate::problem::{self, Problem};
 use crate::reply::Started;
 use crate::scope::Keyed;
 use crate::seen::Seen;
+use crate::trace::{self, Trace};
 
 /// Put into requests by a server that drains them: cancelled when that begins.
 #[derive(Clone, Debug)]
@@ -57,6 +59,7 @@ pub struct DbosCtx {
     pub(crate) scope: Scope,
     pub(crate) seen: Arc<Seen>,
     pub(crate) draining: CancellationToken,
+    pub(crate) trace: Arc<Trace>,
     key: Result<Option<IdempotencyKey>, Problem>,
     key_required: bool,
     sub_key: Option<Arc<str>>,
@@ -123,15 +126,17 @@ impl DbosCtx {
         input: W::Input,
     ) -> Result<Started<W::Output>, Problem> {
         let claim = format!("start!{}", self.sub_key.as_deref().unwrap_or_default());
+        let span = self.trace.start(workflow.name());
         let starting = async {
             let mapping = self.scope.settings.mapping;
             let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
             let name = workflow.name().to_owned();
             let start = self.dbos().start(Erased(workflow), input);
             let handle = self.configured(start, id).await.map_err(of_a_start)?;
-            self.found(&name, handle).await
+            trace::led_to(&span, handle.id());
+            self.found(&name, handle, &span).await
         };
-        self.once(&claim, starting).await
+        trace::within(&span, self.once(&claim, starting)).await
     }
 
     /// The facts of a workflow for a caller who may do that with it.
@@ -190,7 +195,12 @@ impl DbosCtx {
     }
 
     /// What a start has led to, as an answer.
-    async fn found<O>(&self, workflow: &str, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
+    async fn found<O>(
+        &self,
+        workflow: &str,
+        handle: WorkflowHandle<O>,
+        span: &Span,
+    ) -> Result<Started<O>, Problem> {
         meter::started(workflow, !handle.created());
         if handle.created() {
             return Ok(Started::new(self, handle, Some(WorkflowStatus::Pending)));
@@ -201,6 +211,7 @@ impl DbosCtx {
                 .named(ErrorKind::ConflictingWorkflow)
                 .about(handle.id()));
         }
+        trace::link(span, &info);
         let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
         if self.scope.settings.concurrent == Concurrent::Conflict && !ended {
             let soon = HeaderValue::from_static("1");
@@ -245,9 +256,11 @@ impl<S: Send + Sync> FromRequestParts<S> for DbosCtx {
             Some(Draining(token)) => token.clone(),
             None => scope.settings.dbos.shutdown_token(),
         };
+        let seen = Arc::new(Seen::of(parts));
         Ok(Self {
             scope: scope.clone(),
-            seen: Arc::new(Seen::of(parts)),
+            trace: Arc::new(Trace::of(parts, &seen, &scope.settings)),
+            seen,
             draining,
             key: IdempotencyKey::read(&parts.headers),
             key_required: false,

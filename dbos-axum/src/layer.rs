@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) long_polls: Arc<Semaphore>,
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    #[cfg(feature = "otel")]
+    pub(crate) trust_incoming_trace: bool,
     api: String,
 }
 
@@ -95,6 +97,8 @@ impl DbosLayer {
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
             policy: Arc::new(OwnersOnly),
             redactor: None,
+            #[cfg(feature = "otel")]
+            trust_incoming_trace: true,
             api: API.to_owned(),
         };
         Self { settings: Arc::new(settings) }
@@ -153,6 +157,16 @@ impl DbosLayer {
     #[must_use]
     pub fn redact(mut self, redactor: impl Redactor) -> Self {
         self.settings().redactor = Some(Arc::new(redactor));
+        self
+    }
+
+    /// Whether what a request does belongs to the trace that its `traceparent` names, which it does unless said. At a
+    /// public edge, where anybody can write that header, say `false`: then a trace of its own begins, linked to the
+    /// other one.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn trust_incoming_trace(mut self, trust: bool) -> Self {
+        self.settings().trust_incoming_trace = trust;
         self
     }
 

@@ -113,7 +113,7 @@ mod meter;
 #[cfg(feature = "openapi")]
 mod openapi;
 #[cfg(feature = "otel")]
-mod otel;
+pub mod otel;
 mod outcome;
 mod path;
 mod prefer;
@@ -127,6 +127,7 @@ mod send;
 #[cfg(feature = "serve")]
 mod serve;
 mod sse;
+mod trace;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
