@@ -68,6 +68,11 @@ impl Trace {
         operation!(self, "dbos.send", Empty, to.as_str())
     }
 
+    /// The cancelling of a workflow.
+    pub(crate) fn cancel(&self, id: &WorkflowId) -> Span {
+        operation!(self, "dbos.cancel", Empty, id.as_str())
+    }
+
     #[cfg(feature = "otel")]
     fn placed(&self, span: Span) -> Span {
         self.incoming.place(&span);

@@ -194,6 +194,15 @@ on_each_backend! {
         let sent = collector.trace(&three.trace).await;
         assert_eq!((sent.len(), sent[0].name.as_str(), &sent[0].links[..]), (1, "dbos.send", &[start.place()][..]));
         assert_eq!((sent[0].get("http.route"), sent[0].get("dbos.operation.workflow_id")), ("/tell/{id}", id.as_str()));
+
+        // A refusal is no failure of the server's.
+        let (api, four) = (WorkflowApi::<AllowAnyone>::new(dbos.clone()).into_router(), Elsewhere::new());
+        let client = Client::new(Router::new().nest("/dbos", api));
+        let cancel = client.post(format!("/dbos/workflows/{id}/cancel")).header("traceparent", four.header());
+        assert_eq!(cancel.send().await.status, StatusCode::CONFLICT);
+        let late = collector.trace(&four.trace).await;
+        assert_eq!((late.len(), late[0].name.as_str(), &late[0].links[..]), (1, "dbos.cancel", &[start.place()][..]));
+        assert_eq!((late[0].well, late[0].get("http.route")), (None, "/dbos/workflows/{id}/cancel"));
         end(&dbos).await;
     }
 
@@ -247,8 +256,6 @@ on_each_backend! {
         client.post("/checkout").json(&cart()).send().instrument(own.clone()).await;
         let continued = client.post("/checkout").header("traceparent", caller.header()).json(&cart()).send();
         continued.instrument(own.clone()).await;
-        let response = Client::new(WorkflowApi::<AllowAnyone>::new(dbos.clone()).into_router()).get("/workflows/none").send().await;
-        assert_eq!(response.status, StatusCode::NOT_FOUND);
         dbos.shutdown(Duration::from_secs(5)).await;
         drop(own);
 
