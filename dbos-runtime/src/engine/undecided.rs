@@ -11,6 +11,7 @@ use super::shared::Shared;
 use crate::error::Result;
 use crate::model::workflow::{Fence, NewWorkflow};
 use crate::model::write::Receipt;
+use crate::trace::Trace;
 
 /// A start between the hand-over of its row and the receipt.
 ///
@@ -44,6 +45,8 @@ impl Undecided {
             deadline: new.deadline,
             history: Vec::new(),
             format: new.format.clone(),
+            trace: Trace::of_attributes(new.attributes.as_deref()),
+            queue: None,
         };
         let launch = Launch {
             body: shared.registry.body_of(
