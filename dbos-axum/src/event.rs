@@ -1,21 +1,22 @@
 //! An event of a workflow as an answer: there, not yet, or never.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{Error, WorkflowHandle, WorkflowId, WorkflowStatus};
+use dbos_runtime::{Dbos, WorkflowId, WorkflowInfo, WorkflowStatus};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
+use crate::patience::{Looked, Waited};
 use crate::prefer::{self, PreferWait};
 use crate::problem::{self, Problem};
-use crate::reply;
+use crate::reply::{self, Asked, REPLAYED, Started};
 
 impl DbosCtx {
     /// Reads an event of a workflow, and waits for it as long as the client prefers, at most 25 seconds.
@@ -36,50 +37,100 @@ impl DbosCtx {
         key: &str,
         wait: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
-        self.read(id, key, wait).await.map_err(|problem| problem.within(&self.seen))
+        let read = async {
+            let info = self.look(id, Action::Read).await?;
+            self.event_of(&info, key, wait).await
+        };
+        read.await.map_err(|problem| problem.within(&self.seen))
     }
 
-    async fn read<T: DeserializeOwned>(
+    /// Reads an event of a workflow whose facts were asked for just now.
+    pub(crate) async fn event_of<T: DeserializeOwned>(
         &self,
-        id: &WorkflowId,
+        info: &WorkflowInfo,
         key: &str,
-        wait: PreferWait,
+        prefer: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
-        let now = std::time::Duration::ZERO;
-        // Before the event: a workflow that had ended by then publishes no more.
-        let mut ended = self.look(id, Action::Read).await?.status.is_some_and(WorkflowStatus::is_terminal);
-        let mut value = self.dbos().get_event(id, key, now).await?;
-        let mut honoured = true;
-        if value.is_none() && !ended && !wait.duration().is_zero() {
-            let permit = Arc::clone(&self.scope.settings.long_polls).try_acquire_owned();
-            match permit {
-                Err(_) => honoured = false,
-                Ok(_permit) => tokio::select! {
-                    found = self.dbos().get_event(id, key, wait.duration()) => value = found?,
-                    () = self.end_of(id) => ended = true,
-                    () = self.draining.cancelled() => honoured = false,
-                },
-            }
-            if ended && value.is_none() {
-                value = self.dbos().get_event(id, key, now).await?;
-            }
-        }
-        if value.is_none() && ended {
-            return Err(Problem::of(problem::EVENT_NEVER_SET).about(id));
-        }
-        let applied = wait.applied(honoured, value.is_none());
-        Ok(EventReply { id: id.clone(), key: key.to_owned(), value, applied })
+        let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
+        event(&self.asked(), &info.id, key, ended, prefer).await
     }
+}
 
-    /// Waits until the workflow has ended; for ever when that cannot be known.
-    async fn end_of(&self, id: &WorkflowId) {
-        let handle: Result<WorkflowHandle<IgnoredAny, Error>, Error> = self.dbos().retrieve(id).await;
-        if let Ok(handle) = handle {
-            let _ = handle.result().await;
-            if handle.status().await.is_ok_and(|info| info.status.is_some_and(WorkflowStatus::is_terminal)) {
-                return;
+impl<O> Started<O> {
+    /// Reads an event of the workflow, and waits for it as long as the client prefers, at most 25 seconds: for a
+    /// handler that answers with what its workflow publishes first.
+    ///
+    /// # Errors
+    ///
+    /// As [`DbosCtx::event`] has them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: nothing is changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use dbos_axum::{DbosCtx, EventReply, PreferWait, Problem};
+    /// # use dbos_runtime::{Ctx, Error, workflow};
+    /// # #[workflow] async fn checkout(_: Ctx, cart: u32) -> Result<u32, Error> { Ok(cart) }
+    /// async fn buy(ctx: DbosCtx, wait: PreferWait) -> Result<EventReply<String>, Problem> {
+    ///     ctx.start(checkout, 7).await?.event("payment_url", wait).await
+    /// }
+    /// # let _ = axum::Router::<()>::new().route("/", axum::routing::post(buy));
+    /// ```
+    pub async fn event<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        prefer: PreferWait,
+    ) -> Result<EventReply<T>, Problem> {
+        let reply = event(&self.asked, self.id(), key, self.ended(), prefer).await;
+        let mut reply = reply.map_err(|problem| problem.within(&self.asked.seen))?;
+        reply.replayed = self.replayed();
+        Ok(reply)
+    }
+}
+
+/// Reads an event; `ended` was known before: a workflow that had ended by then publishes no more.
+async fn event<T: DeserializeOwned>(
+    asked: &Asked,
+    id: &WorkflowId,
+    key: &str,
+    mut ended: bool,
+    prefer: PreferWait,
+) -> Result<EventReply<T>, Problem> {
+    let (dbos, now) = (&asked.dbos, Duration::ZERO);
+    let (mut value, mut honoured) = (None, true);
+    // Who may not wait, looks; and so does who was told meanwhile that no more will come.
+    let mut look = ended;
+    if !ended {
+        let either = async {
+            tokio::select! {
+                found = dbos.get_event(id, key, prefer.duration()) => found.map(Some),
+                () = end_of(dbos, id) => Ok(None),
             }
+        };
+        match asked.patience.wait(prefer, either).await {
+            Waited::Came(Ok(Some(found))) => value = found,
+            Waited::Came(Ok(None)) => (ended, look) = (true, true),
+            Waited::Came(Err(error)) => return Err(error.into()),
+            Waited::TimeIsUp => {}
+            Waited::NoWait => (honoured, look) = (prefer.duration().is_zero(), true),
         }
+    }
+    if look {
+        value = dbos.get_event(id, key, now).await?;
+    }
+    if value.is_none() && ended {
+        return Err(Problem::of(problem::EVENT_NEVER_SET).about(id));
+    }
+    let Looked { found, applied } = Looked::new(value, prefer, honoured);
+    Ok(EventReply { id: id.clone(), key: key.to_owned(), value: found, replayed: false, applied })
+}
+
+/// Waits until the workflow has ended; for ever when that cannot be known.
+async fn end_of(dbos: &Dbos, id: &WorkflowId) {
+    if dbos.wait_first([id]).await.is_err() {
         std::future::pending().await
     }
 }
@@ -93,6 +144,7 @@ pub struct EventReply<T> {
     id: WorkflowId,
     key: String,
     value: Option<T>,
+    replayed: bool,
     applied: Option<HeaderValue>,
 }
 
@@ -108,10 +160,20 @@ impl<T> EventReply<T> {
     }
 }
 
+impl EventReply<Value> {
+    /// The value, to be changed before it is given out.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut Value> {
+        self.value.as_mut()
+    }
+}
+
 impl<T: Serialize> IntoResponse for EventReply<T> {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
         reply::name(&mut headers, &self.id);
+        if self.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
         if let Some(applied) = self.applied {
             headers.insert(prefer::APPLIED, applied);
         }

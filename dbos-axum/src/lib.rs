@@ -110,6 +110,7 @@ mod ids;
 mod json;
 mod key;
 mod layer;
+mod links;
 mod meter;
 #[cfg(feature = "openapi")]
 mod openapi;
@@ -117,6 +118,7 @@ mod openapi;
 mod otel;
 mod outcome;
 mod path;
+mod patience;
 mod prefer;
 mod principal;
 mod redact;
@@ -131,10 +133,12 @@ mod sse;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
+pub use dbos_runtime::Outcome;
+
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
 #[cfg(feature = "admin")]
 pub use admin::Admin;
-pub use api::WorkflowApi;
+pub use api::{Exposed, StartOption, WorkflowApi};
 pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
 pub use event::EventReply;
@@ -143,7 +147,6 @@ pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
 pub use layer::{Concurrent, DbosLayer, DbosService};
-pub use outcome::Outcome;
 pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};

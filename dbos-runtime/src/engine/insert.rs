@@ -254,7 +254,9 @@ fn duplicate(new: &NewWorkflow, holder: &str) -> Error {
         id.flatten().unwrap_or_default(),
         queue.unwrap_or_default()
     );
-    Error::new(ErrorKind::QueueDeduplicated, message).about(&new.id)
+    let error = Error::new(ErrorKind::QueueDeduplicated, message);
+    // The one that is there; the new one never came to be.
+    if holder.is_empty() { error } else { error.about(&WorkflowId::trusted(holder)) }
 }
 
 fn refused(receipt: Option<Receipt>) -> Error {

@@ -134,6 +134,12 @@ impl Dbos {
         self.shared.identity.version()
     }
 
+    /// Whether this process runs workflows of that name. One that is registered for configured instances only is not
+    /// known by its name alone.
+    pub fn has_workflow(&self, name: &str) -> bool {
+        self.shared.registry.known(name).is_ok()
+    }
+
     /// Stops taking work here, while this process goes on: nothing is claimed from a queue, no schedule is fired, and a
     /// start that would run here is refused with [`ErrorKind::ShuttingDown`]. What runs goes on to its end, with its
     /// children; what is started on a queue waits there for another process. It may be called again.
