@@ -67,6 +67,11 @@ impl Texts {
 }
 
 impl Wanted {
+    /// The same of what waits on a queue. The official servers load what that has returned unless told not to.
+    pub(super) fn queued(self) -> Self {
+        Self { queues_only: Some(true), load_output: Some(self.load_output != Some(false)), ..self }
+    }
+
     /// The filter, which loads payloads if they may be `shown`.
     pub(super) fn filter(self, shown: bool) -> Result<Filter, Problem> {
         let mut filter = Filter::new().limit(page("limit", self.limit.unwrap_or(MOST), 1, MOST)?);
