@@ -66,4 +66,6 @@ WORKLOADS = [
     Workload("message", Size(200), "latency", "µs", 5_000, absolute=True, group="latency"),
     Workload("stream", Size(200), "latency", "µs", 5_000, ("durare",), absolute=True, group="latency"),
     Workload("idle", Size(30), "quiet", "statements/s", 1, absolute=True),
+    Workload("post", Size(3_000, 0, 64), "rate", "requests/s", 5, ("fastapi",), group="http"),
+    Workload("layer", Size(200), "latency", "µs", 1, (), absolute=True, group="http"),
 ]

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 
 use dbos_runtime::{Dbos, WorkflowId};
 use http::Request;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::access::{AccessPolicy, OwnersOnly};
+use crate::meter;
 use crate::redact::Redactor;
 use crate::scope::{KeyMapping, Scoped, Verbatim};
 
@@ -174,6 +175,12 @@ impl From<Dbos> for DbosLayer {
 }
 
 impl Settings {
+    /// The right to wait for a workflow, if one is free.
+    pub(crate) fn permit(&self) -> Option<(OwnedSemaphorePermit, meter::Open)> {
+        let permit = Arc::clone(&self.long_polls).try_acquire_owned().ok()?;
+        Some((permit, meter::Open::long_poll()))
+    }
+
     /// Where a client finds out about a workflow.
     pub(crate) fn link(&self, id: &WorkflowId) -> String {
         let mut link = format!("{}/workflows/", self.api);

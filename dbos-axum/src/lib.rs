@@ -132,7 +132,7 @@ mod webhooks;
 
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
 pub use api::WorkflowApi;
-pub use auth::AllowAnyone;
+pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
 pub use event::EventReply;
 pub use fallback::{method_not_allowed, not_found};

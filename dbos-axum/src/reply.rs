@@ -1,7 +1,6 @@
 //! The answers about a workflow: 202 while it is at work, 200 once it has ended, and headers that say which it is.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use dbos_runtime::{DurableError, WorkflowHandle, WorkflowId, WorkflowStatus};
@@ -10,13 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::ctx::DbosCtx;
 use crate::json::Json;
 use crate::layer::Settings;
-use crate::meter;
 use crate::outcome::{self, Outcome};
 use crate::prefer::{self, PreferWait};
 use crate::problem::Problem;
@@ -34,10 +31,10 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 #[derive(Debug)]
 pub struct Started<O> {
     handle: WorkflowHandle<O>,
-    status: Option<WorkflowStatus>,
-    settings: Arc<Settings>,
-    draining: CancellationToken,
-    seen: Arc<Seen>,
+    pub(crate) status: Option<WorkflowStatus>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) draining: CancellationToken,
+    pub(crate) seen: Arc<Seen>,
 }
 
 impl<O> Started<O> {
@@ -87,10 +84,11 @@ impl<O: DeserializeOwned> Started<O> {
     /// Safe: dropping it only stops the waiting.
     pub async fn wait(self, wait: PreferWait) -> Result<Reply<O>, Problem> {
         let ended = self.status.is_some_and(WorkflowStatus::is_terminal);
-        let waited = match self.permit(wait.duration()) {
+        let permit = if wait.duration().is_zero() { None } else { self.settings.permit() };
+        let waited = match permit {
             _ if ended => Outcome::now(&self.handle).await.map(|outcome| (outcome, true)),
             None => Ok((None, false)),
-            Some((_permit, _open)) => tokio::select! {
+            Some(_permit) => tokio::select! {
                 outcome = Outcome::of(&self.handle) => outcome.map(|outcome| (outcome, true)),
                 () = tokio::time::sleep(wait.duration()) => Ok((None, true)),
                 () = self.draining.cancelled() => Ok((None, false)),
@@ -99,15 +97,6 @@ impl<O: DeserializeOwned> Started<O> {
         let (outcome, honoured) = waited.map_err(|problem| problem.within(&self.seen))?;
         let applied = wait.applied(honoured, outcome.is_none());
         Ok(Reply { started: self, outcome, applied })
-    }
-
-    /// The right to wait, if it is free and wanted.
-    fn permit(&self, wait: Duration) -> Option<(OwnedSemaphorePermit, meter::Open)> {
-        if wait.is_zero() {
-            return None;
-        }
-        let permit = Arc::clone(&self.settings.long_polls).try_acquire_owned().ok()?;
-        Some((permit, meter::Open::long_poll()))
     }
 }
 

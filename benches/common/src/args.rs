@@ -34,9 +34,13 @@ pub enum Workload {
     Stream,
     /// A process with queues and nothing to do.
     Idle,
+    /// HTTP requests that start a workflow and wait for its event.
+    Post,
+    /// What the HTTP layer costs a request.
+    Layer,
 }
 
-const NAMES: [(&str, Workload); 13] = [
+const NAMES: [(&str, Workload); 15] = [
     ("steps", Workload::Steps),
     ("throughput", Workload::Throughput),
     ("empty64", Workload::Empty64),
@@ -50,6 +54,8 @@ const NAMES: [(&str, Workload); 13] = [
     ("message", Workload::Message),
     ("stream", Workload::Stream),
     ("idle", Workload::Idle),
+    ("post", Workload::Post),
+    ("layer", Workload::Layer),
 ];
 
 impl FromStr for Workload {
@@ -99,7 +105,8 @@ impl Args {
         Self::parse(std::env::args().skip(1))
     }
 
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, BoxError> {
+    /// Reads arguments.
+    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, BoxError> {
         let (mut workload, mut url, mut pool) = (None, None, None);
         let (mut count, mut steps, mut concurrency) = (1, 0, 1);
         let (mut behind, mut second) = (0, false);

@@ -194,6 +194,17 @@ async fn read(
     ctx.owner(&caller).event(&id, &key, wait).await
 }
 
+/// Starts, and answers with the first event.
+async fn park_and_read(
+    ctx: DbosCtx,
+    caller: Caller,
+    Path(key): Path<String>,
+    Json(n): Json<u32>,
+) -> Result<EventReply<Value>, Problem> {
+    let wait = PreferWait::up_to(Duration::from_secs(20));
+    ctx.owner(&caller).start(parked, n).await?.event(&key, wait).await
+}
+
 /// A runtime with all workflows, and a client of an application on it.
 async fn shop(fresh: &Fresh) -> (Dbos, Client) {
     let dbos = launch(fresh.url()).await;
@@ -215,6 +226,7 @@ fn app(layer: DbosLayer) -> Router {
         .route("/quick", post(quick))
         .route("/strict", post(strict))
         .route("/park", post(park))
+        .route("/park/{key}", post(park_and_read))
         .route("/checkout/{key}", post(at_key))
         .route("/twice/{sub_key}", post(twice))
         .route("/tell/{id}", post(tell))

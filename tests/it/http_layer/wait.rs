@@ -60,6 +60,25 @@ on_each_backend! {
         end(&dbos).await;
     }
 
+    async fn a_start_answers_with_what_its_workflow_publishes_first(fresh: Fresh) {
+        let (dbos, client) = shop(&fresh).await;
+        let request = |key: &str| client.post(format!("/park/{key}")).header("idempotency-key", KEY).json(&json!(7));
+        for replayed in [None, Some("true")] {
+            let response = request("given").send().await;
+            assert_eq!(response.status, StatusCode::OK, "{}", response.text());
+            assert_eq!(response.json(), json!({"key": "given", "value": 7}));
+            assert_eq!(response.header("idempotent-replayed"), replayed);
+            assert!(response.header("dbos-workflow-id").unwrap().starts_with("h1:parked:"));
+        }
+        // Nobody waits for what a workflow that has ended has not published.
+        let id = request("nothing").send().await.header("dbos-workflow-id").unwrap().to_owned();
+        let told = client.post(format!("/tell/{id}")).json(&json!(null)).send();
+        let (never, told) = tokio::join!(request("never").send(), told);
+        assert_eq!(told.status, StatusCode::ACCEPTED, "{}", told.text());
+        is_problem(&never, 404, Some("event-never-set"));
+        end(&dbos).await;
+    }
+
     async fn a_workflow_that_was_cancelled_is_an_answer_too(fresh: Fresh) {
         let (dbos, client) = shop(&fresh).await;
         let request = |prefer: &str| {
