@@ -5,15 +5,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use dbos_runtime::{Dbos, WorkflowId};
+use dbos_runtime::Dbos;
 use http::Request;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use serde_json::Value;
+use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::access::{AccessPolicy, OwnersOnly};
-use crate::meter;
-use crate::redact::Redactor;
+use crate::links::Links;
+use crate::redact::{Field, Redactor};
 use crate::scope::{KeyMapping, Scoped, Verbatim};
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
@@ -61,14 +62,14 @@ pub(crate) struct Settings {
     pub(crate) long_polls: Arc<Semaphore>,
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
-    api: String,
+    pub(crate) links: Links,
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("mapping", &self.mapping)
-            .field("api", &self.api)
+            .field("links", &self.links)
             .finish_non_exhaustive()
     }
 }
@@ -95,7 +96,7 @@ impl DbosLayer {
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
             policy: Arc::new(OwnersOnly),
             redactor: None,
-            api: API.to_owned(),
+            links: Links::below(API),
         };
         Self { settings: Arc::new(settings) }
     }
@@ -156,10 +157,11 @@ impl DbosLayer {
         self
     }
 
-    /// The path at which the API about workflows is mounted, for the links in answers; `/dbos` unless said.
+    /// The path at which the [API about workflows](crate::WorkflowApi) is mounted, for the links in the answers of the
+    /// application's own handlers; `/dbos` unless said. The API itself finds out where it is.
     #[must_use]
     pub fn api_at(mut self, path: &str) -> Self {
-        self.settings().api = path.trim_end_matches('/').to_owned();
+        self.settings().links = Links::below(path);
         self
     }
 
@@ -175,23 +177,11 @@ impl From<Dbos> for DbosLayer {
 }
 
 impl Settings {
-    /// The right to wait for a workflow, if one is free.
-    pub(crate) fn permit(&self) -> Option<(OwnedSemaphorePermit, meter::Open)> {
-        let permit = Arc::clone(&self.long_polls).try_acquire_owned().ok()?;
-        Some((permit, meter::Open::long_poll()))
-    }
-
-    /// Where a client finds out about a workflow.
-    pub(crate) fn link(&self, id: &WorkflowId) -> String {
-        let mut link = format!("{}/workflows/", self.api);
-        for byte in id.as_str().bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
-                link.push(char::from(byte));
-            } else {
-                link.push_str(&format!("%{byte:02X}"));
-            }
+    /// Shows a payload to the redactor, if there is one.
+    pub(crate) fn redact(&self, workflow: &str, field: Field<'_>, value: &mut Value) {
+        if let Some(redactor) = &self.redactor {
+            redactor.redact(workflow, field, value);
         }
-        link
     }
 }
 

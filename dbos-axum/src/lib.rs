@@ -109,6 +109,7 @@ mod ids;
 mod json;
 mod key;
 mod layer;
+mod links;
 mod meter;
 #[cfg(feature = "openapi")]
 mod openapi;
@@ -116,6 +117,7 @@ mod openapi;
 mod otel;
 mod outcome;
 mod path;
+mod patience;
 mod prefer;
 mod principal;
 mod redact;
@@ -130,8 +132,10 @@ mod sse;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
+pub use dbos_runtime::Outcome;
+
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
-pub use api::WorkflowApi;
+pub use api::{Exposed, StartOption, WorkflowApi};
 pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
 pub use event::EventReply;
@@ -140,7 +144,6 @@ pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
 pub use layer::{Concurrent, DbosLayer, DbosService};
-pub use outcome::Outcome;
 pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};

@@ -124,12 +124,12 @@ pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
     ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
-    Patch, Publish, PublishOptions, Queues, Raceable, ReadStreamOffset, ReadStreamOptions, RecordedSchedules,
-    RecordedStream, RecordedWorkflows, Recv, RecvOptions, Registration, RenameApplication, ResumeOptions,
-    ResumeWorkflows, Retry, Rewind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules,
-    Select, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions,
-    StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle,
-    WorkflowRef, Workflows,
+    Outcome, Patch, Publish, PublishOptions, Queues, Raceable, ReadStreamOffset, ReadStreamOptions,
+    RecordedSchedules, RecordedStream, RecordedWorkflows, Recv, RecvOptions, Registration, RenameApplication,
+    ResumeOptions, ResumeWorkflows, Retry, Rewind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus,
+    Schedules, Select, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx,
+    StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow,
+    WorkflowHandle, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};

@@ -170,6 +170,13 @@ pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Op
     if shared.tasks.draining.is_cancelled() {
         return Err(wait::shutting_down());
     }
+    // A child belongs to work that is under way, and what is for a queue is for whoever claims it.
+    if new.parent.is_none() && new.queued().is_none() && !shared.is_active() {
+        return Err(Error::new(
+            ErrorKind::ShuttingDown,
+            "the process is deactivated, and starts nothing new",
+        ));
+    }
     // A parent waits for its child's row as long as it takes; a caller from outside would rather know soon.
     let patience = new.parent.is_none().then(|| Instant::now() + shared.config.patience);
     loop {
@@ -247,7 +254,9 @@ fn duplicate(new: &NewWorkflow, holder: &str) -> Error {
         id.flatten().unwrap_or_default(),
         queue.unwrap_or_default()
     );
-    Error::new(ErrorKind::QueueDeduplicated, message).about(&new.id)
+    let error = Error::new(ErrorKind::QueueDeduplicated, message);
+    // The one that is there; the new one never came to be.
+    if holder.is_empty() { error } else { error.about(&WorkflowId::trusted(holder)) }
 }
 
 fn refused(receipt: Option<Receipt>) -> Error {
