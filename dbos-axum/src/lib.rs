@@ -115,7 +115,7 @@ mod meter;
 #[cfg(feature = "openapi")]
 mod openapi;
 #[cfg(feature = "otel")]
-mod otel;
+pub mod otel;
 mod outcome;
 mod path;
 mod patience;
@@ -130,6 +130,7 @@ mod send;
 #[cfg(feature = "serve")]
 mod serve;
 mod sse;
+mod trace;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
