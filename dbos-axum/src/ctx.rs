@@ -245,7 +245,8 @@ impl DbosCtx {
         meter::started(workflow, !handle.created());
         trace::led_to(span, handle.id());
         if handle.created() {
-            return Ok(Started::new(handle, Some(WorkflowStatus::Pending), self.asked()));
+            let status = handle.seen_status();
+            return Ok(Started::new(handle, status, self.asked()));
         }
         let info = handle.status().await?;
         if !self.may(Action::Read, &info) {

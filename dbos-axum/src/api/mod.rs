@@ -6,6 +6,7 @@ mod exposed;
 mod messages;
 mod operation;
 mod options;
+mod params;
 mod result;
 mod start;
 mod status;

@@ -8,6 +8,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::caller::Caller;
 use super::exposed::Exposures;
 use super::options::StartOptions;
+use super::params::ByName;
 use super::{events, messages, result, start, status};
 use crate::path::Path;
 use crate::prefer::PreferWait;
@@ -49,7 +50,7 @@ impl Operation {
             Self::Start => {
                 let exposures = Arc::clone(exposures);
                 let handler = move |Caller { ctx, .. }: Caller<E>,
-                                    Path(name): Path<String>,
+                                    Path(ByName { name }): Path<ByName>,
                                     wait: PreferWait,
                                     options: StartOptions,
                                     request: Request| {
