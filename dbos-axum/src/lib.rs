@@ -91,6 +91,7 @@
 //!
 //! # Features
 //!
+//! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
 //! * `metrics`: [`Metrics`](https://docs.rs/dbos-axum/latest/dbos_axum/struct.Metrics.html), a page for Prometheus.
 //! * `openapi`: the OpenAPI documents of the routers, in the module
@@ -119,7 +120,7 @@ mod layer;
 mod links;
 mod meter;
 #[cfg(feature = "otel")]
-mod otel;
+pub mod otel;
 mod outcome;
 mod path;
 mod patience;
@@ -134,12 +135,15 @@ mod send;
 #[cfg(feature = "serve")]
 mod serve;
 mod sse;
+mod trace;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
 pub use dbos_runtime::Outcome;
 
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use api::{Exposed, StartOption, WorkflowApi};
 pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
