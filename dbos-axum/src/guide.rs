@@ -13,3 +13,13 @@ pages! {
     "http-api"
     "idempotency"
 }
+
+#[cfg(feature = "metrics")]
+pages! {
+    "metrics"
+}
+
+#[cfg(feature = "openapi")]
+pages! {
+    "openapi"
+}
