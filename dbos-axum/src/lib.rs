@@ -92,6 +92,7 @@
 //! # Features
 //!
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
+//! * `otel`: what a request starts belongs to the request's trace, and the module `otel` exports traces.
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
 
@@ -105,6 +106,8 @@ mod auth;
 mod ctx;
 mod event;
 mod fallback;
+#[cfg(doctest)]
+mod guide;
 mod ids;
 mod json;
 mod key;

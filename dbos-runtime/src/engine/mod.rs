@@ -44,6 +44,7 @@ mod sleep;
 mod start;
 mod step;
 mod streams;
+mod undecided;
 mod values;
 mod versions;
 mod wait;
