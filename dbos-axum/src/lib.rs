@@ -91,6 +91,7 @@
 //!
 //! # Features
 //!
+//! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
 //! * `otel`: what a request starts belongs to the request's trace, and the module `otel` exports traces.
 //!
@@ -139,6 +140,8 @@ mod webhooks;
 pub use dbos_runtime::Outcome;
 
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use api::{Exposed, StartOption, WorkflowApi};
 pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
