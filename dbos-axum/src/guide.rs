@@ -10,8 +10,16 @@ macro_rules! pages {
 }
 
 pages! {
+    "deployment"
     "http-api"
+    "http-streaming"
     "idempotency"
+    "security"
+}
+
+#[cfg(feature = "admin")]
+pages! {
+    "admin"
 }
 
 #[cfg(feature = "metrics")]
@@ -22,4 +30,14 @@ pages! {
 #[cfg(feature = "openapi")]
 pages! {
     "openapi"
+}
+
+#[cfg(feature = "otel")]
+pages! {
+    "tracing"
+}
+
+#[cfg(feature = "webhooks")]
+pages! {
+    "webhooks"
 }

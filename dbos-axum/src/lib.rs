@@ -96,6 +96,7 @@
 //! * `metrics`: [`Metrics`](https://docs.rs/dbos-axum/latest/dbos_axum/struct.Metrics.html), a page for Prometheus.
 //! * `openapi`: the OpenAPI documents of the routers, in the module
 //!   [`openapi`](https://docs.rs/dbos-axum/latest/dbos_axum/openapi/index.html).
+//! * `otel`: what a request starts belongs to the request's trace, and the module `otel` exports traces.
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
 
