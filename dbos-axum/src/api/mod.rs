@@ -1,6 +1,7 @@
 //! The HTTP API about workflows: what a client may start, and how it follows, answers and cancels what it has started.
 
 mod caller;
+mod cross_site;
 #[cfg(feature = "openapi")]
 mod describe;
 mod events;
@@ -50,7 +51,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 ///
 /// Nest it; it finds out where it is for the links in its answers. It authenticates by itself: `E` is an extractor, so
 /// no order of layers leaves a route open. A caller sees their own workflows only; the answer about anything else is
-/// 404.
+/// 404. What a page of another site makes a browser send is taken as JSON only, which a browser does not send without
+/// the leave of a CORS layer.
 ///
 /// # Examples
 ///

@@ -70,6 +70,11 @@
 //!
 //! Status 401. The operation needs to know who is asking.
 //!
+//! # cross-site-request
+//!
+//! Status 403. A page of another site made a browser send the request. With `Content-Type: application/json` it is
+//! taken, where the application allows that site with a CORS layer.
+//!
 //! # malformed-json
 //!
 //! Status 400. The body is no JSON; `line` and `column` say where it stops to be.
