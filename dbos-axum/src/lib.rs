@@ -88,15 +88,19 @@
 //!   [`Sent`] or with [`EventReply`].
 //! * Everything that goes wrong is a [`Problem`].
 //! * [`serve`] is an HTTP server with time limits, which ends in order.
+//! * `webhooks::Webhooks` takes signed deliveries of other services.
 //!
 //! # Features
 //!
 //! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
+//! * `webhooks`: the module `webhooks`, for signed deliveries from outside and callbacks.
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
 
 pub mod problem;
+#[cfg(feature = "webhooks")]
+pub mod webhooks;
 
 mod access;
 #[cfg(feature = "admin")]
@@ -106,6 +110,8 @@ mod auth;
 mod ctx;
 mod event;
 mod fallback;
+#[cfg(doctest)]
+mod guide;
 mod ids;
 mod json;
 mod key;
@@ -131,8 +137,6 @@ mod send;
 mod serve;
 mod sse;
 mod trace;
-#[cfg(feature = "webhooks")]
-mod webhooks;
 
 pub use dbos_runtime::Outcome;
 

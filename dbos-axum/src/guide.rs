@@ -1,0 +1,19 @@
+//! The pages of `docs/guide` that are about this crate: their programs are doc tests.
+
+macro_rules! pages {
+    ($($page:literal)*) => {
+        $(
+            #[doc = include_str!(concat!("../../docs/guide/", $page, ".md"))]
+            const _: () = ();
+        )*
+    };
+}
+
+pages! {
+    "deployment"
+}
+
+#[cfg(feature = "webhooks")]
+pages! {
+    "webhooks"
+}
