@@ -16,6 +16,8 @@ use crate::access::{AccessPolicy, OwnersOnly};
 use crate::links::Links;
 use crate::redact::{Field, Redactor};
 use crate::scope::{KeyMapping, Scoped, Verbatim};
+#[cfg(feature = "webhooks")]
+use crate::webhooks::Callbacks;
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
 const LONG_POLLS: usize = 1024;
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) long_polls: Arc<Semaphore>,
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    #[cfg(feature = "webhooks")]
+    pub(crate) callbacks: Option<Callbacks>,
     pub(crate) links: Links,
     #[cfg(feature = "otel")]
     pub(crate) trust_incoming_trace: bool,
@@ -98,6 +102,8 @@ impl DbosLayer {
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
             policy: Arc::new(OwnersOnly),
             redactor: None,
+            #[cfg(feature = "webhooks")]
+            callbacks: None,
             links: Links::below(API),
             #[cfg(feature = "otel")]
             trust_incoming_trace: true,
@@ -169,6 +175,20 @@ impl DbosLayer {
     pub fn trust_incoming_trace(mut self, trust: bool) -> Self {
         self.settings().trust_incoming_trace = trust;
         self
+    }
+
+    /// With what [`DbosCtx::callback_url`](crate::DbosCtx::callback_url) makes addresses; without it, it makes none.
+    #[cfg(feature = "webhooks")]
+    #[must_use]
+    pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
+        self.settings().callbacks = Some(callbacks);
+        self
+    }
+
+    /// What a router of deliveries takes from the layer.
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn delivering(&self) -> (Dbos, Option<Callbacks>) {
+        (self.settings.dbos.clone(), self.settings.callbacks.clone())
     }
 
     /// The path at which the [API about workflows](crate::WorkflowApi) is mounted, for the links in the answers of the
