@@ -10,6 +10,34 @@ macro_rules! pages {
 }
 
 pages! {
+    "deployment"
     "http-api"
+    "http-streaming"
     "idempotency"
+    "security"
+}
+
+#[cfg(feature = "admin")]
+pages! {
+    "admin"
+}
+
+#[cfg(feature = "metrics")]
+pages! {
+    "metrics"
+}
+
+#[cfg(feature = "openapi")]
+pages! {
+    "openapi"
+}
+
+#[cfg(feature = "otel")]
+pages! {
+    "tracing"
+}
+
+#[cfg(feature = "webhooks")]
+pages! {
+    "webhooks"
 }

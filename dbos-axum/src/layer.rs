@@ -16,6 +16,8 @@ use crate::access::{AccessPolicy, OwnersOnly};
 use crate::links::Links;
 use crate::redact::{Field, Redactor};
 use crate::scope::{KeyMapping, Scoped, Verbatim};
+#[cfg(feature = "webhooks")]
+use crate::webhooks::Callbacks;
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
 const LONG_POLLS: usize = 1024;
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) long_polls: Arc<Semaphore>,
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    #[cfg(feature = "webhooks")]
+    pub(crate) callbacks: Option<Callbacks>,
     pub(crate) links: Links,
     #[cfg(feature = "otel")]
     pub(crate) trust_incoming_trace: bool,
@@ -98,6 +102,8 @@ impl DbosLayer {
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
             policy: Arc::new(OwnersOnly),
             redactor: None,
+            #[cfg(feature = "webhooks")]
+            callbacks: None,
             links: Links::below(API),
             #[cfg(feature = "otel")]
             trust_incoming_trace: true,
@@ -171,12 +177,32 @@ impl DbosLayer {
         self
     }
 
+    /// With what [`DbosCtx::callback_url`](crate::DbosCtx::callback_url) makes addresses; without it, it makes none.
+    #[cfg(feature = "webhooks")]
+    #[must_use]
+    pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
+        self.settings().callbacks = Some(callbacks);
+        self
+    }
+
+    /// What a router of deliveries takes from the layer.
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn delivering(&self) -> (Dbos, Option<Callbacks>) {
+        (self.settings.dbos.clone(), self.settings.callbacks.clone())
+    }
+
     /// The path at which the [API about workflows](crate::WorkflowApi) is mounted, for the links in the answers of the
     /// application's own handlers; `/dbos` unless said. The API itself finds out where it is.
     #[must_use]
     pub fn api_at(mut self, path: &str) -> Self {
         self.settings().links = Links::below(path);
         self
+    }
+
+    /// Where the API about workflows is mounted.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn api(&self) -> &str {
+        self.settings.links.path()
     }
 
     fn settings(&mut self) -> &mut Settings {

@@ -1,6 +1,9 @@
 //! The HTTP API about workflows: what a client may start, and how it follows, answers and cancels what it has started.
 
 mod caller;
+mod cross_site;
+#[cfg(feature = "openapi")]
+mod describe;
 mod events;
 mod exposed;
 mod messages;
@@ -20,6 +23,8 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use http::Method;
 
 use crate::layer::DbosLayer;
+#[cfg(feature = "openapi")]
+use crate::openapi;
 use crate::principal::IntoPrincipal;
 use crate::routes;
 
@@ -46,7 +51,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 ///
 /// Nest it; it finds out where it is for the links in its answers. It authenticates by itself: `E` is an extractor, so
 /// no order of layers leaves a route open. A caller sees their own workflows only; the answer about anything else is
-/// 404.
+/// 404. What a page of another site makes a browser send is taken as JSON only, which a browser does not send without
+/// the leave of a CORS layer.
 ///
 /// # Examples
 ///
@@ -73,6 +79,8 @@ pub struct WorkflowApi<E> {
     layer: DbosLayer,
     exposures: Exposures,
     body_limit: usize,
+    #[cfg(feature = "openapi")]
+    about: openapi::About,
     caller: PhantomData<fn() -> E>,
 }
 
@@ -83,6 +91,8 @@ impl<E> WorkflowApi<E> {
             layer: layer.into(),
             exposures: Exposures::default(),
             body_limit: BODY_BYTES,
+            #[cfg(feature = "openapi")]
+            about: describe::about(),
             caller: PhantomData,
         }
     }
@@ -138,9 +148,13 @@ impl<E> WorkflowApi<E> {
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
+        #[cfg(feature = "openapi")]
+        let document = self.openapi();
         let exposures = Arc::new(self.exposures);
         let router =
             routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures));
+        #[cfg(feature = "openapi")]
+        let router = router.route(openapi::PATH, openapi::served(document));
         router.layer(DefaultBodyLimit::max(self.body_limit)).layer(self.layer)
     }
 }

@@ -19,13 +19,17 @@ const INTERNAL: &str = "dbos.";
 
 /// Where a workflow stands.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Status {
     workflow_id: String,
     name: Option<String>,
     status: String,
     queue: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     created_at: String,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     updated_at: String,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     completed_at: Option<String>,
     application_version: Option<String>,
     executor_id: Option<String>,
