@@ -179,6 +179,12 @@ impl DbosLayer {
         self
     }
 
+    /// Where the API about workflows is mounted.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn api(&self) -> &str {
+        self.settings.links.path()
+    }
+
     fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
     }

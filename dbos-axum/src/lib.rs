@@ -93,9 +93,14 @@
 //!
 //! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
+//! * `metrics`: [`Metrics`](https://docs.rs/dbos-axum/latest/dbos_axum/struct.Metrics.html), a page for Prometheus.
+//! * `openapi`: the OpenAPI documents of the routers, in the module
+//!   [`openapi`](https://docs.rs/dbos-axum/latest/dbos_axum/openapi/index.html).
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
 
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod problem;
 
 mod access;
@@ -106,14 +111,14 @@ mod auth;
 mod ctx;
 mod event;
 mod fallback;
+#[cfg(doctest)]
+mod guide;
 mod ids;
 mod json;
 mod key;
 mod layer;
 mod links;
 mod meter;
-#[cfg(feature = "openapi")]
-mod openapi;
 #[cfg(feature = "otel")]
 pub mod otel;
 mod outcome;
@@ -148,6 +153,8 @@ pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
 pub use layer::{Concurrent, DbosLayer, DbosService};
+#[cfg(feature = "metrics")]
+pub use meter::{Metrics, MetricsPage, RecorderTaken};
 pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};

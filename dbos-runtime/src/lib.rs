@@ -128,10 +128,10 @@ pub use engine::{
     ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
     Outcome, Patch, Publish, PublishOptions, Queues, Raceable, ReadStreamOffset, ReadStreamOptions,
     RecordedSchedules, RecordedStream, RecordedWorkflows, Recv, RecvOptions, Registration, RenameApplication,
-    ResumeOptions, ResumeWorkflows, Retry, Rewind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus,
-    Schedules, Select, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx,
-    StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow,
-    WorkflowHandle, WorkflowRef, Workflows,
+    ResumeOptions, ResumeWorkflows, Retry, Rewind, RuntimeMetrics, Schedule, ScheduleFilter, ScheduleInfo,
+    ScheduleStatus, Schedules, Select, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step,
+    StepCtx, StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions,
+    Workflow, WorkflowHandle, WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};

@@ -2,6 +2,8 @@
 
 mod caller;
 mod cross_site;
+#[cfg(feature = "openapi")]
+mod describe;
 mod events;
 mod exposed;
 mod messages;
@@ -20,6 +22,8 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use http::Method;
 
 use crate::layer::DbosLayer;
+#[cfg(feature = "openapi")]
+use crate::openapi;
 use crate::principal::IntoPrincipal;
 use crate::routes;
 
@@ -74,6 +78,8 @@ pub struct WorkflowApi<E> {
     layer: DbosLayer,
     exposures: Exposures,
     body_limit: usize,
+    #[cfg(feature = "openapi")]
+    about: openapi::About,
     caller: PhantomData<fn() -> E>,
 }
 
@@ -84,6 +90,8 @@ impl<E> WorkflowApi<E> {
             layer: layer.into(),
             exposures: Exposures::default(),
             body_limit: BODY_BYTES,
+            #[cfg(feature = "openapi")]
+            about: describe::about(),
             caller: PhantomData,
         }
     }
@@ -139,9 +147,13 @@ impl<E> WorkflowApi<E> {
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
+        #[cfg(feature = "openapi")]
+        let document = self.openapi();
         let exposures = Arc::new(self.exposures);
         let router =
             routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures));
+        #[cfg(feature = "openapi")]
+        let router = router.route(openapi::PATH, openapi::served(document));
         router.layer(DefaultBodyLimit::max(self.body_limit)).layer(self.layer)
     }
 }

@@ -1,7 +1,7 @@
 //! Where a workflow stands, and cancelling it.
 
 use axum::response::IntoResponse;
-use dbos_runtime::{Timestamp, WorkflowInfo};
+use dbos_runtime::WorkflowInfo;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -19,14 +19,18 @@ const INTERNAL: &str = "dbos.";
 
 /// Where a workflow stands.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Status {
     workflow_id: String,
     name: Option<String>,
     status: String,
     queue: Option<String>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    completed_at: Option<Timestamp>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    created_at: String,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    updated_at: String,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    completed_at: Option<String>,
     application_version: Option<String>,
     executor_id: Option<String>,
     attributes: Map<String, Value>,
@@ -44,9 +48,9 @@ impl From<WorkflowInfo> for Status {
             name: info.name,
             status: info.status_text,
             queue: info.queue_name,
-            created_at: info.created_at,
-            updated_at: info.updated_at,
-            completed_at: info.completed_at,
+            created_at: info.created_at.to_string(),
+            updated_at: info.updated_at.to_string(),
+            completed_at: info.completed_at.map(|at| at.to_string()),
             application_version: info.application_version,
             executor_id: info.executor_id,
             attributes,

@@ -5,9 +5,9 @@ use http::StatusCode;
 /// A heading of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
-    pub(super) slug: &'static str,
-    pub(super) status: StatusCode,
-    pub(super) title: &'static str,
+    pub(crate) slug: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) title: &'static str,
 }
 
 macro_rules! catalogue {

@@ -219,9 +219,14 @@ impl Problem {
         self.repr.detail.as_deref()
     }
 
+    /// The heading of the catalogue, if it is one of ours.
+    fn slug(&self) -> Option<&str> {
+        self.type_uri().strip_prefix(CATALOGUE)?.strip_prefix('#')
+    }
+
     #[cfg(test)]
     pub(crate) fn is(&self, kind: Kind) -> bool {
-        self.type_uri().strip_prefix(CATALOGUE).and_then(|rest| rest.strip_prefix('#')) == Some(kind.slug)
+        self.slug() == Some(kind.slug)
     }
 
     /// Adds a link to the page that explains the problem.
@@ -285,8 +290,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        match self.type_uri().rsplit_once('#') {
-            Some((_, slug)) => meter::problem(slug),
+        // A type of the application's own may be anything.
+        match self.slug() {
+            Some(slug) => meter::problem(slug),
             None => meter::problem(self.status().as_str()),
         }
         let (status, headers, body) = self.body();

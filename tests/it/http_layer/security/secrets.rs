@@ -128,10 +128,7 @@ async fn s24_no_secret_and_no_payload_is_logged_or_shown() {
             do_everything(&fresh).await
         };
         let lines = everything.lines.lock().unwrap().clone();
-        assert!(
-            lines.iter().any(|line| line.contains("dbos.operation.workflow_id=")),
-            "{lines:#?}"
-        );
+        assert!(lines.iter().any(|line| line.contains("dbos.operation.workflow_id=")), "{lines:#?}");
         assert!(lines.len() >= 8, "{lines:#?}");
         for line in lines.iter().chain(&shown) {
             assert!(!line.contains("planted"), "{backend:?}: {line}");
@@ -151,13 +148,20 @@ async fn s25_spans_carry_ids_names_and_statuses_only() {
     }
     let fields = everything.fields.lock().unwrap().clone();
     let known = BTreeSet::from([
+        "dbos.application.id",
         "dbos.application.version",
         "dbos.executor.id",
         "dbos.operation.name",
         "dbos.operation.type",
         "dbos.operation.workflow_id",
+        "dbos.queue.name",
+        "dbos.request.id",
         "dbos.user.name",
+        "dbos.user.roles",
+        "http.request.method",
+        "http.route",
         "otel.name",
+        "otel.status_code",
     ]);
     let found: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
     assert_eq!(found, known);
