@@ -15,6 +15,7 @@ use crate::access::{AccessPolicy, OwnersOnly};
 use crate::meter;
 use crate::redact::Redactor;
 use crate::scope::{KeyMapping, Scoped, Verbatim};
+use crate::sse::{Admission, StreamLimits, StreamTokens, Watches};
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
 const LONG_POLLS: usize = 1024;
@@ -61,6 +62,10 @@ pub(crate) struct Settings {
     pub(crate) long_polls: Arc<Semaphore>,
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    pub(crate) streams: Arc<Admission>,
+    pub(crate) stream_tokens: Option<StreamTokens>,
+    pub(crate) public_streams: HashSet<String>,
+    pub(crate) watches: Arc<Watches>,
     api: String,
 }
 
@@ -95,6 +100,10 @@ impl DbosLayer {
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
             policy: Arc::new(OwnersOnly),
             redactor: None,
+            streams: Arc::new(Admission::new(StreamLimits::default())),
+            stream_tokens: None,
+            public_streams: HashSet::new(),
+            watches: Arc::default(),
             api: API.to_owned(),
         };
         Self { settings: Arc::new(settings) }
@@ -156,6 +165,20 @@ impl DbosLayer {
         self
     }
 
+    /// How many event streams may be open, and how long; see [`StreamLimits`].
+    #[must_use]
+    pub fn streams(mut self, limits: StreamLimits) -> Self {
+        self.settings().streams = Arc::new(Admission::new(limits));
+        self
+    }
+
+    /// Lets browsers read a stream with a token in its address; see [`StreamTokens`].
+    #[must_use]
+    pub fn stream_tokens(mut self, tokens: StreamTokens) -> Self {
+        self.settings().stream_tokens = Some(tokens);
+        self
+    }
+
     /// The path at which the API about workflows is mounted, for the links in answers; `/dbos` unless said.
     #[must_use]
     pub fn api_at(mut self, path: &str) -> Self {
@@ -163,7 +186,7 @@ impl DbosLayer {
         self
     }
 
-    fn settings(&mut self) -> &mut Settings {
+    pub(crate) fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
     }
 }

@@ -3,6 +3,7 @@
 mod caller;
 mod operation;
 mod status;
+mod streams;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,12 +17,16 @@ use crate::routes;
 
 use operation::ROUTES;
 
+pub(crate) use status::Status;
+
 /// A router with the routes about workflows, for callers whom `E` knows.
 ///
 /// | route | |
 /// |---|---|
 /// | `GET /workflows/{id}` | where a workflow stands |
 /// | `POST /workflows/{id}/cancel` | cancels it |
+/// | `GET /workflows/{id}/streams/{key}` | the values of a stream: live as server-sent events, or a page of them as JSON |
+/// | `GET /workflows/{id}/watch` | its status and its steps as server-sent events, to its end |
 ///
 /// Nest it where the layer's [`api_at`](DbosLayer::api_at) says, `/dbos` unless changed. It authenticates by itself:
 /// `E` is an extractor, so no order of layers leaves a route open. A caller sees their own workflows only; the answer
@@ -48,6 +53,12 @@ impl<E> WorkflowApi<E> {
     /// The API over a runtime, or over a layer: then both have the same mapping of keys, policy and limits.
     pub fn new(layer: impl Into<DbosLayer>) -> Self {
         Self { layer: layer.into(), caller: PhantomData }
+    }
+
+    /// Opens the streams of that key, of every workflow, to everybody who knows the workflow's id, without authentication.
+    pub fn public_stream(mut self, key: impl Into<String>) -> Self {
+        self.layer.settings().public_streams.insert(key.into());
+        self
     }
 
     /// The router, for an application with any state that `E` can be extracted with.

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
-use super::status;
+use super::{status, streams};
 use crate::principal::IntoPrincipal;
 use crate::routes::{Route, Verb};
 
@@ -12,11 +12,15 @@ use crate::routes::{Route, Verb};
 pub(crate) enum Operation {
     Status,
     Cancel,
+    Stream,
+    Watch,
 }
 
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route { method: Verb::Get, path: "/workflows/{id}", operation: Operation::Status },
     Route { method: Verb::Post, path: "/workflows/{id}/cancel", operation: Operation::Cancel },
+    Route { method: Verb::Get, path: "/workflows/{id}/streams/{key}", operation: Operation::Stream },
+    Route { method: Verb::Get, path: "/workflows/{id}/watch", operation: Operation::Watch },
 ];
 
 impl Operation {
@@ -29,6 +33,8 @@ impl Operation {
         match self {
             Self::Status => on(method, status::show::<E>),
             Self::Cancel => on(method, status::cancel::<E>),
+            Self::Stream => on(method, streams::read::<E>),
+            Self::Watch => on(method, streams::watch::<E>),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where a workflow stands, and cancelling it.
 
 use axum::response::IntoResponse;
-use dbos_runtime::{Timestamp, WorkflowInfo};
+use dbos_runtime::{WorkflowInfo, WorkflowStatus};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,12 +23,25 @@ pub(crate) struct Status {
     name: Option<String>,
     status: String,
     queue: Option<String>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    completed_at: Option<Timestamp>,
+    // As text (RFC 3339): a number would not say of what.
+    created_at: String,
+    updated_at: String,
+    completed_at: Option<String>,
     application_version: Option<String>,
     executor_id: Option<String>,
     attributes: Map<String, Value>,
+}
+
+impl Status {
+    /// The status as it is stored.
+    pub(crate) fn text(&self) -> &str {
+        &self.status
+    }
+
+    /// The status, if it is one that is known.
+    pub(crate) fn known(&self) -> Option<WorkflowStatus> {
+        serde_json::from_value(Value::from(self.status.as_str())).ok()
+    }
 }
 
 impl From<WorkflowInfo> for Status {
@@ -43,9 +56,9 @@ impl From<WorkflowInfo> for Status {
             name: info.name,
             status: info.status_text,
             queue: info.queue_name,
-            created_at: info.created_at,
-            updated_at: info.updated_at,
-            completed_at: info.completed_at,
+            created_at: info.created_at.to_string(),
+            updated_at: info.updated_at.to_string(),
+            completed_at: info.completed_at.map(|at| at.to_string()),
             application_version: info.application_version,
             executor_id: info.executor_id,
             attributes,
