@@ -12,16 +12,20 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::access::{Action, TENANT};
 use crate::key::IdempotencyKey;
 use crate::layer::{Concurrent, Scope};
+use crate::links::Links;
 use crate::meter;
+use crate::patience::Patience;
 use crate::principal::{IntoPrincipal, Principal};
 use crate::problem::{self, Problem};
-use crate::reply::Started;
+use crate::reply::{Asked, Started};
 use crate::scope::Keyed;
 use crate::seen::Seen;
+use crate::trace::{self, Trace};
 
 /// Put into requests by a server that drains them: cancelled when that begins.
 #[derive(Clone, Debug)]
@@ -57,6 +61,8 @@ pub struct DbosCtx {
     pub(crate) scope: Scope,
     pub(crate) seen: Arc<Seen>,
     pub(crate) draining: CancellationToken,
+    pub(crate) trace: Arc<Trace>,
+    links: Links,
     key: Result<Option<IdempotencyKey>, Problem>,
     key_required: bool,
     sub_key: Option<Arc<str>>,
@@ -127,16 +133,41 @@ impl DbosCtx {
         workflow: W,
         input: W::Input,
     ) -> Result<Started<W::Output>, Problem> {
+        self.start_with(workflow, input, |start| start).await
+    }
+
+    /// The same, with more to say about the start.
+    pub(crate) async fn start_with<W: Target>(
+        &self,
+        workflow: W,
+        input: W::Input,
+        options: impl FnOnce(Start<W::Output, Error>) -> Start<W::Output, Error>,
+    ) -> Result<Started<W::Output>, Problem> {
         let claim = format!("start!{}", self.sub_key.as_deref().unwrap_or_default());
+        let span = self.trace.start(workflow.name());
         let starting = async {
             let mapping = self.scope.settings.mapping;
             let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
             let name = workflow.name().to_owned();
-            let start = self.dbos().start(Erased(workflow), input);
-            let handle = self.configured(start, id).await.map_err(of_a_start)?;
-            self.found(&name, handle).await
+            let start = options(self.dbos().start(Erased(workflow), input));
+            match self.configured(start, id).await {
+                Ok(handle) => self.found(&name, handle, &span).await,
+                Err(error) => Err(self.refused(error).await),
+            }
         };
-        self.once(&claim, starting).await
+        trace::within(&span, self.once(&claim, starting)).await
+    }
+
+    /// The same, with the links of an API that is mounted there.
+    pub(crate) fn api_at(self, path: &str) -> Self {
+        Self { links: Links::below(path), ..self }
+    }
+
+    /// What an answer takes from the request.
+    pub(crate) fn asked(&self) -> Asked {
+        let long_polls = Arc::clone(&self.scope.settings.long_polls);
+        let patience = Patience { long_polls, draining: self.draining.clone() };
+        Asked { dbos: self.dbos().clone(), patience, links: self.links.clone(), seen: Arc::clone(&self.seen) }
     }
 
     /// The facts of a workflow for a caller who may do that with it.
@@ -194,11 +225,32 @@ impl DbosCtx {
         }
     }
 
+    /// Why a start was refused.
+    async fn refused(&self, error: Error) -> Problem {
+        match (error.kind(), error.workflow_id().cloned()) {
+            (ErrorKind::Serialization, _) => {
+                Problem::of(problem::INVALID_BODY).with_detail("The input cannot be stored as JSON.")
+            }
+            // Whose workflow has the deduplication id is nobody else's business.
+            (ErrorKind::QueueDeduplicated, Some(holder)) => match self.look(&holder, Action::Read).await {
+                Ok(_) => Problem::from(error).about(&holder),
+                Err(_) => Problem::from(error),
+            },
+            _ => error.into(),
+        }
+    }
+
     /// What a start has led to, as an answer.
-    async fn found<O>(&self, workflow: &str, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
+    async fn found<O>(
+        &self,
+        workflow: &str,
+        handle: WorkflowHandle<O>,
+        span: &Span,
+    ) -> Result<Started<O>, Problem> {
         meter::started(workflow, !handle.created());
+        trace::led_to(span, handle.id());
         if handle.created() {
-            return Ok(Started::new(self, handle, Some(WorkflowStatus::Pending)));
+            return Ok(Started::new(handle, Some(WorkflowStatus::Pending), self.asked()));
         }
         let info = handle.status().await?;
         if !self.may(Action::Read, &info) {
@@ -206,12 +258,13 @@ impl DbosCtx {
                 .named(ErrorKind::ConflictingWorkflow)
                 .about(handle.id()));
         }
+        trace::link(span, &info);
         let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
         if self.scope.settings.concurrent == Concurrent::Conflict && !ended {
             let soon = HeaderValue::from_static("1");
             return Err(Problem::of(problem::KEY_IN_USE).about(handle.id()).with_header(RETRY_AFTER, soon));
         }
-        Ok(Started::new(self, handle, info.status))
+        Ok(Started::new(handle, info.status, self.asked()))
     }
 }
 
@@ -226,13 +279,14 @@ impl<W: Target> Target for Erased<W> {
     fn name(&self) -> &str {
         self.0.name()
     }
-}
 
-fn of_a_start(error: Error) -> Problem {
-    if error.kind() == ErrorKind::Serialization {
-        return Problem::of(problem::INVALID_BODY).with_detail("The input cannot be stored as JSON.");
+    fn class_name(&self) -> Option<&str> {
+        self.0.class_name()
     }
-    Problem::from(error)
+
+    fn config_name(&self) -> Option<&str> {
+        self.0.config_name()
+    }
 }
 
 fn used_up() -> Problem {
@@ -250,10 +304,13 @@ impl<S: Send + Sync> FromRequestParts<S> for DbosCtx {
             Some(Draining(token)) => token.clone(),
             None => scope.settings.dbos.shutdown_token(),
         };
+        let seen = Arc::new(Seen::of(parts));
         Ok(Self {
             scope: scope.clone(),
-            seen: Arc::new(Seen::of(parts)),
+            trace: Arc::new(Trace::of(parts, &seen, &scope.settings)),
+            seen,
             draining,
+            links: scope.settings.links.clone(),
             key: IdempotencyKey::read(&parts.headers),
             key_required: false,
             sub_key: None,

@@ -3,21 +3,20 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{Dbos, Error, WorkflowHandle, WorkflowId, WorkflowStatus};
+use dbos_runtime::{Dbos, WorkflowId, WorkflowInfo, WorkflowStatus};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
-use crate::layer::Settings;
+use crate::patience::{Looked, Waited};
 use crate::prefer::{self, PreferWait};
 use crate::problem::{self, Problem};
-use crate::reply::{self, REPLAYED, Started};
+use crate::reply::{self, Asked, REPLAYED, Started};
 
 impl DbosCtx {
     /// Reads an event of a workflow, and waits for it as long as the client prefers, at most 25 seconds.
@@ -39,12 +38,21 @@ impl DbosCtx {
         wait: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
         let read = async {
-            // Before the event: a workflow that had ended by then publishes no more.
-            let ended = self.look(id, Action::Read).await?.status.is_some_and(WorkflowStatus::is_terminal);
-            let read = Read { settings: &self.scope.settings, draining: &self.draining, id, key, wait };
-            read.event(ended).await
+            let info = self.look(id, Action::Read).await?;
+            self.event_of(&info, key, wait).await
         };
         read.await.map_err(|problem| problem.within(&self.seen))
+    }
+
+    /// Reads an event of a workflow whose facts were asked for just now.
+    pub(crate) async fn event_of<T: DeserializeOwned>(
+        &self,
+        info: &WorkflowInfo,
+        key: &str,
+        prefer: PreferWait,
+    ) -> Result<EventReply<T>, Problem> {
+        let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
+        event(&self.asked(), &info.id, key, ended, prefer).await
     }
 }
 
@@ -74,62 +82,57 @@ impl<O> Started<O> {
     pub async fn event<T: DeserializeOwned>(
         &self,
         key: &str,
-        wait: PreferWait,
+        prefer: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
-        let read = Read { settings: &self.settings, draining: &self.draining, id: self.id(), key, wait };
-        let ended = self.status.is_some_and(WorkflowStatus::is_terminal);
-        let mut reply = read.event(ended).await.map_err(|problem| problem.within(&self.seen))?;
+        let reply = event(&self.asked, self.id(), key, self.ended(), prefer).await;
+        let mut reply = reply.map_err(|problem| problem.within(&self.asked.seen))?;
         reply.replayed = self.replayed();
         Ok(reply)
     }
 }
 
-/// A look at an event on behalf of somebody who may see it.
-struct Read<'a> {
-    settings: &'a Settings,
-    draining: &'a CancellationToken,
-    id: &'a WorkflowId,
-    key: &'a str,
-    wait: PreferWait,
-}
-
-impl Read<'_> {
-    async fn event<T: DeserializeOwned>(self, mut ended: bool) -> Result<EventReply<T>, Problem> {
-        let Self { settings, draining, id, key, wait } = self;
-        let patience = wait.duration();
-        // Without the right to wait it is a look.
-        let permit = if ended || patience.is_zero() { None } else { settings.permit() };
-        let mut honoured = ended || patience.is_zero() || permit.is_some();
-        let event = |patience| settings.dbos.get_event::<T>(id, key, patience);
-        let mut value = None;
-        if let Some(_permit) = &permit {
+/// Reads an event; `ended` was known before: a workflow that had ended by then publishes no more.
+async fn event<T: DeserializeOwned>(
+    asked: &Asked,
+    id: &WorkflowId,
+    key: &str,
+    mut ended: bool,
+    prefer: PreferWait,
+) -> Result<EventReply<T>, Problem> {
+    let (dbos, now) = (&asked.dbos, Duration::ZERO);
+    let (mut value, mut honoured) = (None, true);
+    // Who may not wait, looks; and so does who was told meanwhile that no more will come.
+    let mut look = ended;
+    if !ended {
+        let either = async {
             tokio::select! {
-                found = event(patience) => value = found?,
-                () = end_of(&settings.dbos, id) => ended = true,
-                () = draining.cancelled() => honoured = false,
+                found = dbos.get_event(id, key, prefer.duration()) => found.map(Some),
+                () = end_of(dbos, id) => Ok(None),
             }
+        };
+        match asked.patience.wait(prefer, either).await {
+            Waited::Came(Ok(Some(found))) => value = found,
+            Waited::Came(Ok(None)) => (ended, look) = (true, true),
+            Waited::Came(Err(error)) => return Err(error.into()),
+            Waited::TimeIsUp => {}
+            Waited::NoWait => (honoured, look) = (prefer.duration().is_zero(), true),
         }
-        if value.is_none() && (ended || permit.is_none() || !honoured) {
-            value = event(Duration::ZERO).await?;
-        }
-        if value.is_none() && ended {
-            return Err(Problem::of(problem::EVENT_NEVER_SET).about(id));
-        }
-        let applied = wait.applied(honoured || value.is_some(), value.is_none());
-        Ok(EventReply { id: id.clone(), key: key.to_owned(), value, replayed: false, applied })
     }
+    if look {
+        value = dbos.get_event(id, key, now).await?;
+    }
+    if value.is_none() && ended {
+        return Err(Problem::of(problem::EVENT_NEVER_SET).about(id));
+    }
+    let Looked { found, applied } = Looked::new(value, prefer, honoured);
+    Ok(EventReply { id: id.clone(), key: key.to_owned(), value: found, replayed: false, applied })
 }
 
 /// Waits until the workflow has ended; for ever when that cannot be known.
 async fn end_of(dbos: &Dbos, id: &WorkflowId) {
-    let handle: Result<WorkflowHandle<IgnoredAny, Error>, Error> = dbos.retrieve(id).await;
-    if let Ok(handle) = handle {
-        let _ = handle.result().await;
-        if handle.status().await.is_ok_and(|info| info.status.is_some_and(WorkflowStatus::is_terminal)) {
-            return;
-        }
+    if dbos.wait_first([id]).await.is_err() {
+        std::future::pending().await
     }
-    std::future::pending().await
 }
 
 /// What a workflow has published under a key, or that it has not done so yet.
@@ -154,6 +157,13 @@ impl<T> EventReply<T> {
     /// The value, if there is one.
     pub fn into_value(self) -> Option<T> {
         self.value
+    }
+}
+
+impl EventReply<Value> {
+    /// The value, to be changed before it is given out.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut Value> {
+        self.value.as_mut()
     }
 }
 

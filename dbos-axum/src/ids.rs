@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
 
+/// As long as the runtime takes them.
+const LABEL_BYTES: usize = 512;
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A workflow's id as it comes in a request: 1 to 512 of the characters that stand for themselves in a path, which are
@@ -73,6 +76,37 @@ where
 {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|problem: Problem| serde::de::Error::custom(problem.detail().unwrap_or_default()))
+}
+
+/// A topic of messages, or the key of an event or a stream, in a path: 1 to 512 bytes without control characters, and
+/// without white space at its ends.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Label(String);
+
+impl Deref for Label {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Label {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let fits = (1..=LABEL_BYTES).contains(&text.len());
+        if fits && !text.chars().any(char::is_control) && text.trim() == text {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(invalid("A topic or a key is 1 to 512 bytes without control characters and outer white space."))
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
 }
 
 /// How far a reader of a stream has come: the header `Last-Event-ID`, else the query's `after`.
@@ -166,6 +200,17 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_label_is_short_and_printable() {
+        let (longest, longer) = ("é".repeat(256), "é".repeat(257));
+        for good in ["a", "payment status", "a/b", "a::b", "é", longest.as_str()] {
+            assert_eq!(&*good.parse::<Label>().unwrap(), good);
+        }
+        for bad in ["", " ", " a", "a ", "a\0", "a\nb", "\u{85}", longer.as_str()] {
+            assert!(bad.parse::<Label>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn an_id_is_taken_when_it_stands_for_itself_in_a_path() {

@@ -57,16 +57,17 @@ where
 {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let seen = Seen::of(&parts);
-        let read = async {
-            content(&parts.headers)?;
-            let bytes = Bytes::from_request(Request::from_parts(parts, body), state).await;
-            parse(&bytes.map_err(|rejection| unread(&rejection))?)
-        };
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let seen = Seen::of_request(&request);
+        let read = async { parse(&text(request).await?) };
         read.await.map(Self).map_err(|problem| problem.within(&seen))
     }
+}
+
+/// The body of a request that says that it is JSON.
+pub(crate) async fn text(request: Request) -> Result<Bytes, Problem> {
+    content(request.headers())?;
+    Bytes::from_request(request, &()).await.map_err(|rejection| unread(&rejection))
 }
 
 /// Refuses a body that is something else than JSON in plain UTF-8, going by its headers.
@@ -104,7 +105,7 @@ fn unsupported(detail: &'static str) -> Problem {
     Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with_detail(detail)
 }
 
-fn unread(rejection: &BytesRejection) -> Problem {
+pub(crate) fn unread(rejection: &BytesRejection) -> Problem {
     match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("The body is too large.")
@@ -113,7 +114,8 @@ fn unread(rejection: &BytesRejection) -> Problem {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// A body as a value.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if let Err(error) = str::from_utf8(bytes) {
         return Err(malformed("The body is not UTF-8.", position(bytes, error.valid_up_to())));
     }

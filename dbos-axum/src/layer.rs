@@ -5,15 +5,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use dbos_runtime::{Dbos, WorkflowId};
+use dbos_runtime::Dbos;
 use http::Request;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use serde_json::Value;
+use tokio::sync::Semaphore;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::access::{AccessPolicy, OwnersOnly};
-use crate::meter;
-use crate::redact::Redactor;
+use crate::links::Links;
+use crate::redact::{Field, Redactor};
 use crate::scope::{KeyMapping, Scoped, Verbatim};
 use crate::sse::{Admission, StreamLimits, StreamTokens, Watches};
 
@@ -66,14 +67,16 @@ pub(crate) struct Settings {
     pub(crate) stream_tokens: Option<StreamTokens>,
     pub(crate) public_streams: HashSet<String>,
     pub(crate) watches: Arc<Watches>,
-    api: String,
+    pub(crate) links: Links,
+    #[cfg(feature = "otel")]
+    pub(crate) trust_incoming_trace: bool,
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("mapping", &self.mapping)
-            .field("api", &self.api)
+            .field("links", &self.links)
             .finish_non_exhaustive()
     }
 }
@@ -104,7 +107,9 @@ impl DbosLayer {
             stream_tokens: None,
             public_streams: HashSet::new(),
             watches: Arc::default(),
-            api: API.to_owned(),
+            links: Links::below(API),
+            #[cfg(feature = "otel")]
+            trust_incoming_trace: true,
         };
         Self { settings: Arc::new(settings) }
     }
@@ -179,10 +184,21 @@ impl DbosLayer {
         self
     }
 
-    /// The path at which the API about workflows is mounted, for the links in answers; `/dbos` unless said.
+    /// Whether what a request does belongs to the trace that its `traceparent` names, which it does unless said. At a
+    /// public edge, where anybody can write that header, say `false`: then a trace of its own begins, linked to the
+    /// other one.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn trust_incoming_trace(mut self, trust: bool) -> Self {
+        self.settings().trust_incoming_trace = trust;
+        self
+    }
+
+    /// The path at which the [API about workflows](crate::WorkflowApi) is mounted, for the links in the answers of the
+    /// application's own handlers; `/dbos` unless said. The API itself finds out where it is.
     #[must_use]
     pub fn api_at(mut self, path: &str) -> Self {
-        self.settings().api = path.trim_end_matches('/').to_owned();
+        self.settings().links = Links::below(path);
         self
     }
 
@@ -198,23 +214,11 @@ impl From<Dbos> for DbosLayer {
 }
 
 impl Settings {
-    /// The right to wait for a workflow, if one is free.
-    pub(crate) fn permit(&self) -> Option<(OwnedSemaphorePermit, meter::Open)> {
-        let permit = Arc::clone(&self.long_polls).try_acquire_owned().ok()?;
-        Some((permit, meter::Open::long_poll()))
-    }
-
-    /// Where a client finds out about a workflow.
-    pub(crate) fn link(&self, id: &WorkflowId) -> String {
-        let mut link = format!("{}/workflows/", self.api);
-        for byte in id.as_str().bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
-                link.push(char::from(byte));
-            } else {
-                link.push_str(&format!("%{byte:02X}"));
-            }
+    /// Shows a payload to the redactor, if there is one.
+    pub(crate) fn redact(&self, workflow: &str, field: Field<'_>, value: &mut Value) {
+        if let Some(redactor) = &self.redactor {
+            redactor.redact(workflow, field, value);
         }
-        link
     }
 }
 

@@ -91,6 +91,7 @@
 //!
 //! # Features
 //!
+//! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
@@ -109,13 +110,15 @@ mod ids;
 mod json;
 mod key;
 mod layer;
+mod links;
 mod meter;
 #[cfg(feature = "openapi")]
 mod openapi;
 #[cfg(feature = "otel")]
-mod otel;
+pub mod otel;
 mod outcome;
 mod path;
+mod patience;
 mod prefer;
 mod principal;
 mod redact;
@@ -127,12 +130,17 @@ mod send;
 #[cfg(feature = "serve")]
 mod serve;
 mod sse;
+mod trace;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
+pub use dbos_runtime::Outcome;
+
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
-pub use api::WorkflowApi;
-pub use auth::AllowAnyone;
+#[cfg(feature = "admin")]
+pub use admin::Admin;
+pub use api::{Exposed, StartOption, WorkflowApi};
+pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;
 pub use event::EventReply;
 pub use fallback::{method_not_allowed, not_found};
@@ -140,7 +148,6 @@ pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
 pub use layer::{Concurrent, DbosLayer, DbosService};
-pub use outcome::Outcome;
 pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
@@ -88,6 +88,13 @@ impl PreferWait {
             }
         }
         Ok(prefer)
+    }
+}
+
+/// Says in an answer what was done for the client's preference.
+pub(crate) fn applied<B>(response: &mut Response<B>, applied: Option<HeaderValue>) {
+    if let Some(applied) = applied {
+        response.headers_mut().insert(APPLIED, applied);
     }
 }
 

@@ -3,24 +3,32 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{DurableError, WorkflowHandle, WorkflowId, WorkflowStatus};
+use dbos_runtime::{Dbos, DurableError, Outcome, WorkflowHandle, WorkflowId, WorkflowStatus};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use crate::ctx::DbosCtx;
 use crate::json::Json;
-use crate::layer::Settings;
-use crate::outcome::{self, Outcome};
+use crate::links::Links;
+use crate::outcome;
+use crate::patience::{Looked, Patience};
 use crate::prefer::{self, PreferWait};
 use crate::problem::Problem;
 use crate::seen::Seen;
 
 const WORKFLOW_ID: HeaderName = HeaderName::from_static("dbos-workflow-id");
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// What the answer about a workflow takes from its request.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) dbos: Dbos,
+    pub(crate) patience: Patience,
+    pub(crate) links: Links,
+    pub(crate) seen: Arc<Seen>,
+}
 
 /// A workflow that was started, or found under the request's key.
 ///
@@ -31,16 +39,13 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 #[derive(Debug)]
 pub struct Started<O> {
     handle: WorkflowHandle<O>,
-    pub(crate) status: Option<WorkflowStatus>,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) draining: CancellationToken,
-    pub(crate) seen: Arc<Seen>,
+    status: Option<WorkflowStatus>,
+    pub(crate) asked: Asked,
 }
 
 impl<O> Started<O> {
-    pub(crate) fn new(ctx: &DbosCtx, handle: WorkflowHandle<O>, status: Option<WorkflowStatus>) -> Self {
-        let (settings, draining) = (Arc::clone(&ctx.scope.settings), ctx.draining.clone());
-        Self { handle, status, settings, draining, seen: Arc::clone(&ctx.seen) }
+    pub(crate) fn new(handle: WorkflowHandle<O>, status: Option<WorkflowStatus>, asked: Asked) -> Self {
+        Self { handle, status, asked }
     }
 
     /// The workflow's id.
@@ -58,7 +63,12 @@ impl<O> Started<O> {
         &self.handle
     }
 
-    fn headers(&self) -> HeaderMap {
+    /// Whether it had ended when it was found.
+    pub(crate) fn ended(&self) -> bool {
+        self.status.is_some_and(WorkflowStatus::is_terminal)
+    }
+
+    pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         name(&mut headers, self.id());
         if self.replayed() {
@@ -83,26 +93,17 @@ impl<O: DeserializeOwned> Started<O> {
     ///
     /// Safe: dropping it only stops the waiting.
     pub async fn wait(self, wait: PreferWait) -> Result<Reply<O>, Problem> {
-        let ended = self.status.is_some_and(WorkflowStatus::is_terminal);
-        let permit = if wait.duration().is_zero() { None } else { self.settings.permit() };
-        let waited = match permit {
-            _ if ended => Outcome::now(&self.handle).await.map(|outcome| (outcome, true)),
-            None => Ok((None, false)),
-            Some(_permit) => tokio::select! {
-                outcome = Outcome::of(&self.handle) => outcome.map(|outcome| (outcome, true)),
-                () = tokio::time::sleep(wait.duration()) => Ok((None, true)),
-                () = self.draining.cancelled() => Ok((None, false)),
-            },
-        };
-        let (outcome, honoured) = waited.map_err(|problem| problem.within(&self.seen))?;
-        let applied = wait.applied(honoured, outcome.is_none());
-        Ok(Reply { started: self, outcome, applied })
+        let looked = self.asked.patience.outcome(&self.handle, self.ended(), wait).await;
+        let Looked { found, applied } =
+            looked.map_err(|error| Problem::from(error).within(&self.asked.seen))?;
+        Ok(Reply { started: self, outcome: found, applied })
     }
 }
 
 impl<O> IntoResponse for Started<O> {
     fn into_response(self) -> Response {
-        let link = self.settings.link(self.id());
+        let links = &self.asked.links;
+        let link = links.workflow(self.id());
         let mut headers = self.headers();
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         if let Ok(location) = HeaderValue::try_from(&link) {
@@ -112,7 +113,7 @@ impl<O> IntoResponse for Started<O> {
             "workflow_id": self.id(),
             "status": self.status,
             "replayed": self.replayed(),
-            "links": {"self": link, "result": format!("{link}/result")},
+            "links": {"self": link, "result": links.result(self.id())},
         });
         (StatusCode::ACCEPTED, headers, Json(body)).into_response()
     }
@@ -195,7 +196,7 @@ impl<O> Reply<O> {
         match self.outcome {
             Some(Outcome::Failed(error)) => {
                 let problem: Problem = outcome::typed::<E>(error).into();
-                Err(problem.within(&self.started.seen))
+                Err(problem.within(&self.started.asked.seen))
             }
             _ => Ok(self),
         }
@@ -206,14 +207,12 @@ impl<O: Serialize> IntoResponse for Reply<O> {
     fn into_response(self) -> Response {
         let mut response = match self.outcome {
             Some(outcome) => {
-                let body = outcome.body(self.started.id());
+                let body = outcome::body(&outcome, self.started.id());
                 (self.started.headers(), Json(body)).into_response()
             }
             None => self.started.into_response(),
         };
-        if let Some(applied) = self.applied {
-            response.headers_mut().insert(prefer::APPLIED, applied);
-        }
+        prefer::applied(&mut response, self.applied);
         response
     }
 }

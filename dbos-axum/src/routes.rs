@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter};
+use http::Method;
 
 use crate::fallback::{method_not_allowed, not_found};
 
@@ -26,6 +27,13 @@ impl Verb {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+        }
+    }
+
+    pub(crate) fn name(self) -> Method {
+        match self {
+            Self::Get => Method::GET,
+            Self::Post => Method::POST,
         }
     }
 }

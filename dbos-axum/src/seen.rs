@@ -1,8 +1,8 @@
 //! What an answer repeats of its request.
 
 use axum::extract::OriginalUri;
-use http::Uri;
 use http::request::Parts;
+use http::{Extensions, HeaderMap, Request, Uri};
 
 use crate::sse;
 
@@ -21,14 +21,22 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn of(parts: &Parts) -> Self {
-        let original = parts.extensions.get::<OriginalUri>();
-        let request_id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        Self::read(&parts.extensions, &parts.headers, &parts.uri)
+    }
+
+    pub(crate) fn of_request<B>(request: &Request<B>) -> Self {
+        Self::read(request.extensions(), request.headers(), request.uri())
+    }
+
+    fn read(extensions: &Extensions, headers: &HeaderMap, uri: &Uri) -> Self {
+        let original = extensions.get::<OriginalUri>();
+        let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
         Self {
-            uri: original.map_or_else(|| parts.uri.clone(), |original| original.0.clone()),
+            uri: original.map_or_else(|| uri.clone(), |original| original.0.clone()),
             request_id: request_id
                 .filter(|id| (1..=REQUEST_ID_BYTES).contains(&id.len()))
                 .map(ToOwned::to_owned),
-            only_events: sse::only_events(&parts.headers),
+            only_events: sse::only_events(headers),
         }
     }
 

@@ -1,8 +1,9 @@
 //! The schema is made by whoever comes first, continued from wherever it was left, and refused when it is strange.
 
+use std::path::Path;
 use std::time::Duration;
 
-use dbos_runtime::{Builder, Ctx, Dbos, Error, ErrorKind, WorkflowRef};
+use dbos_runtime::{Builder, Ctx, Dbos, Error, ErrorKind, Queue, WorkflowRef};
 use futures_util::future::join_all;
 use harness::{Backend, Fresh, on_each_backend};
 
@@ -126,4 +127,76 @@ async fn two_schemas_of_one_database_know_nothing_of_each_other() {
     assert_eq!(empty.scalar("SELECT count(*) FROM pg_namespace WHERE nspname = 'dbos'").await, 0);
     one.shutdown(Duration::ZERO).await;
     two.shutdown(Duration::ZERO).await;
+}
+
+/// The system schema as the ninth migration left it.
+async fn at_nine() -> Fresh {
+    let empty = Fresh::new(Backend::Postgres).await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dbos-runtime/migrations/postgres");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut sql =
+        String::from("CREATE SCHEMA dbos; CREATE TABLE dbos.dbos_migrations (version BIGINT PRIMARY KEY);");
+    for file in &files[..9] {
+        sql += &std::fs::read_to_string(file).unwrap().replace("{schema}", "dbos");
+    }
+    sql += "INSERT INTO dbos.dbos_migrations VALUES (9);
+        INSERT INTO dbos.workflow_status (workflow_uuid, status) VALUES ('w', 'SUCCESS');
+        INSERT INTO dbos.notifications (message_uuid, destination_uuid, message) VALUES ('m', 'w', '1');";
+    empty.execute(&sql).await;
+    empty
+}
+
+// A.16
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_long_ago_get_a_key_and_those_that_have_one_keep_it() {
+    for keyless in [true, false] {
+        let old = at_nine().await;
+        if keyless {
+            old.execute("ALTER TABLE dbos.notifications DROP CONSTRAINT notifications_pkey").await;
+        }
+        launch_and_shut_down(builder(&old)).await;
+        assert_eq!(number(&old).await, LATEST);
+        let keys = "SELECT count(*) FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = conrelid AND attnum = ALL (conkey)
+            WHERE conrelid = 'dbos.notifications'::regclass AND contype = 'p' AND attname = 'message_uuid'";
+        assert_eq!(old.scalar(keys).await, 1, "{keyless}");
+        assert_eq!(old.scalar("SELECT count(*) FROM notifications WHERE message_uuid = 'm'").await, 1);
+    }
+}
+
+// A.22, S32
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_create_nothing_runs_what_another_one_has_migrated() {
+    const GREET: WorkflowRef<String, String> = WorkflowRef::named("greet");
+    let fresh = harness::fresh(Backend::Postgres).await;
+    // A role that every server has, with the rights of docs/guide/security.md.
+    let grants = "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA dbos TO pg_monitor;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO pg_monitor";
+    fresh.execute(grants).await;
+    let separator = if fresh.url().contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}options=-c%20role%3Dpg_monitor", fresh.url());
+    let mut modest = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    for forbidden in ["CREATE TABLE dbos.t (n INT)", "CREATE TABLE public.t (n INT)", "CREATE SCHEMA s"] {
+        let refused = sqlx::raw_sql(forbidden).execute(&mut modest).await.unwrap_err();
+        assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"));
+    }
+
+    let greet = async |ctx: Ctx, name: String| {
+        let greeting = ctx.step("greet", async || Ok(format!("hello {name}"))).await?;
+        ctx.set_event("greeting", &greeting).await?;
+        ctx.write_stream("words", &greeting).await?;
+        ctx.close_stream("words").await?;
+        ctx.send(ctx.workflow_id(), &greeting).await?;
+        ctx.sleep(Duration::from_millis(1)).await?;
+        let received: Option<String> = ctx.recv(None).await?;
+        Ok::<_, Error>(received.unwrap_or_default())
+    };
+    let builder = builder(&fresh).database_url(url).register_fn("greet", greet);
+    let dbos = builder.queue(Queue::new("q").concurrency(1)).launch().await.unwrap();
+    let handle = dbos.start(GREET, "ada".to_owned()).id("w").queue("q").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), "hello ada");
+    assert!(!dbos.cancel(handle.id()).await.unwrap());
+    dbos.workflows().delete(["w"]).await.unwrap();
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 0);
+    dbos.shutdown(Duration::ZERO).await;
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the harness reports trouble by failing the test")]
 
 pub mod backend;
+pub mod collector;
 pub mod drops;
 pub mod http;
 mod installed;
@@ -10,6 +11,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod python;
+pub mod shop;
 pub mod web;
 
 use dbos_runtime::{Builder, Dbos};

@@ -22,7 +22,21 @@ pub struct Answer {
 ///
 /// When the server is away, dies on the way, or answers something that is not HTTP.
 pub async fn request(server: SocketAddr, method: &str, path: &str) -> io::Result<Answer> {
-    exchange(server, method, path, "").await
+    exchange(server, method, path, &[], "").await
+}
+
+/// The same with further headers.
+///
+/// # Errors
+///
+/// As [`request`].
+pub async fn request_with(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Answer> {
+    exchange(server, method, path, headers, "").await
 }
 
 /// The same with a JSON body.
@@ -31,15 +45,22 @@ pub async fn request(server: SocketAddr, method: &str, path: &str) -> io::Result
 ///
 /// As [`request`].
 pub async fn send(server: SocketAddr, method: &str, path: &str, body: &Value) -> io::Result<Answer> {
-    exchange(server, method, path, &body.to_string()).await
+    exchange(server, method, path, &[], &body.to_string()).await
 }
 
-async fn exchange(server: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<Answer> {
+async fn exchange(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Answer> {
     let mut socket = TcpStream::connect(server).await?;
     let (kind, length) =
         (if body.is_empty() { "" } else { "content-type: application/json\r\n" }, body.len());
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: shop\r\n{kind}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: shop\r\n{headers}{kind}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 
@@ -25,6 +25,16 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let who = E::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
         let ctx = DbosCtx::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        let ctx = match mounted_at(parts) {
+            Some(path) => ctx.api_at(path),
+            None => ctx,
+        };
         Ok(Self { ctx: ctx.owner(&who), how: PhantomData })
     }
+}
+
+/// The path at which the router is nested: what outer routers have taken away from the request's.
+fn mounted_at(parts: &Parts) -> Option<&str> {
+    let OriginalUri(original) = parts.extensions.get()?;
+    original.path().strip_suffix(parts.uri.path())
 }

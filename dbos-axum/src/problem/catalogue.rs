@@ -25,6 +25,10 @@ catalogue! {
     KEY_REUSED "idempotency-key-reused" UNPROCESSABLE_ENTITY "The idempotency key was used with another input"
     KEY_IN_USE "idempotency-key-in-use" CONFLICT "The first request with this idempotency key is still at work"
     ID_CONFLICT "workflow-id-conflict" CONFLICT "The id belongs to another workflow"
+    DEDUPLICATED "queue-deduplicated" CONFLICT "Another workflow on the queue holds the deduplication id"
+    NAME_IN_USE "name-in-use" CONFLICT "The name is taken"
+    NOT_AUTHORIZED "not-authorized" FORBIDDEN "The caller has none of the roles that the workflow requires"
+    NOT_EXPOSED "workflow-not-exposed" NOT_FOUND "No workflow of that name can be started"
     NOT_FOUND "workflow-not-found" NOT_FOUND "There is no such workflow"
     ALREADY_ENDED "workflow-ended" CONFLICT "The workflow has ended already"
     CANCELLED "workflow-cancelled" CONFLICT "The workflow was cancelled"
@@ -34,6 +38,7 @@ catalogue! {
     UNAUTHENTICATED "unauthenticated" UNAUTHORIZED "The operation needs to know who is asking"
     MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is no JSON"
     INVALID_BODY "invalid-body" UNPROCESSABLE_ENTITY "The body has another shape than the operation takes"
+    TIMEOUT "timeout" GATEWAY_TIMEOUT "The answer took longer than its time limit"
     UNAVAILABLE "unavailable" SERVICE_UNAVAILABLE "The service cannot answer now"
 }
 

@@ -6,7 +6,8 @@ use http::{HeaderValue, StatusCode};
 
 use super::Problem;
 use super::catalogue::{
-    CANCELLED, FAILED, ID_CONFLICT, INVALID_ARGUMENT, KEY_REUSED, NOT_FOUND, UNAVAILABLE,
+    CANCELLED, DEDUPLICATED, FAILED, ID_CONFLICT, INVALID_ARGUMENT, KEY_REUSED, NAME_IN_USE, NOT_AUTHORIZED,
+    NOT_FOUND, TIMEOUT, UNAVAILABLE,
 };
 
 /// A failure of the runtime as what a client may know of it. What the client may not know is logged here.
@@ -17,11 +18,14 @@ impl From<Error> for Problem {
             // The messages of these name a field and its limit, and nothing else.
             ErrorKind::InvalidArgument => Self::of(INVALID_ARGUMENT).with_detail(error.to_string()),
             ErrorKind::NonExistentWorkflow => Self::of(NOT_FOUND),
-            ErrorKind::ConflictingWorkflow | ErrorKind::WorkflowIdInUse | ErrorKind::QueueDeduplicated => {
-                Self::of(ID_CONFLICT)
-            }
+            ErrorKind::NotFound => Self::new(StatusCode::NOT_FOUND),
+            ErrorKind::ConflictingWorkflow | ErrorKind::WorkflowIdInUse => Self::of(ID_CONFLICT),
+            ErrorKind::QueueDeduplicated => Self::of(DEDUPLICATED),
+            ErrorKind::NameInUse => Self::of(NAME_IN_USE),
+            ErrorKind::NotAuthorized => Self::of(NOT_AUTHORIZED),
             ErrorKind::InputMismatch => Self::of(KEY_REUSED),
             ErrorKind::Cancelled | ErrorKind::AwaitedWorkflowCancelled => Self::of(CANCELLED),
+            ErrorKind::QueryTimeout | ErrorKind::StreamTimeout => Self::of(TIMEOUT),
             ErrorKind::Unavailable | ErrorKind::ShuttingDown | ErrorKind::Initialization => {
                 tracing::warn!(%error, "a request was turned away");
                 Self::of(UNAVAILABLE).with_header(RETRY_AFTER, HeaderValue::from_static("2"))
@@ -40,6 +44,8 @@ impl From<Error> for Problem {
         let problem =
             if problem.status() == StatusCode::INTERNAL_SERVER_ERROR { problem } else { problem.named(kind) };
         match error.workflow_id() {
+            // Another workflow's, perhaps of another owner.
+            Some(_) if kind == ErrorKind::QueueDeduplicated => problem,
             Some(id) => problem.about(id),
             None => problem,
         }
@@ -66,6 +72,13 @@ mod tests {
             ("NonExistentWorkflow", 404, Some(5)),
             ("ConflictingWorkflow", 409, Some(9)),
             ("InputMismatch", 422, None),
+            ("WorkflowIdInUse", 409, Some(27)),
+            ("QueueDeduplicated", 409, Some(12)),
+            ("NotFound", 404, None),
+            ("NameInUse", 409, None),
+            ("NotAuthorized", 403, Some(8)),
+            ("QueryTimeout", 504, Some(26)),
+            ("StreamTimeout", 504, Some(16)),
             ("Cancelled", 409, Some(10)),
             ("AwaitedWorkflowCancelled", 409, Some(13)),
             ("Unavailable", 503, None),
@@ -87,7 +100,8 @@ mod tests {
             assert_eq!(body.get("dbos_error_code").and_then(Value::as_u64), code, "{kind}");
             assert_eq!(headers.contains_key(RETRY_AFTER), status == 503, "{kind}");
             assert!(!body.to_string().contains("secret"), "{kind}: {body}");
-            assert_eq!(body["workflow_id"], "w-1");
+            let about = (kind != "QueueDeduplicated").then_some("w-1");
+            assert_eq!(body.get("workflow_id").and_then(Value::as_str), about, "{kind}");
         }
     }
 }

@@ -26,6 +26,22 @@
 //!
 //! Status 409. The id belongs to another workflow.
 //!
+//! # queue-deduplicated
+//!
+//! Status 409. Another workflow on the queue holds the deduplication id. `workflow_id` names it, if it is the caller's.
+//!
+//! # name-in-use
+//!
+//! Status 409. The name is taken.
+//!
+//! # not-authorized
+//!
+//! Status 403. The caller has none of the roles that the workflow requires.
+//!
+//! # workflow-not-exposed
+//!
+//! Status 404. There is no workflow of that name, or clients may not start it.
+//!
 //! # workflow-not-found
 //!
 //! Status 404. There is no such workflow, or it belongs to somebody else.
@@ -61,6 +77,10 @@
 //! # invalid-body
 //!
 //! Status 422. The body is JSON of another shape than the operation takes; `path` says where, if that is known.
+//!
+//! # timeout
+//!
+//! Status 504. The answer took longer than the time limit for it.
 //!
 //! # unavailable
 //!
@@ -218,6 +238,13 @@ impl Problem {
             Some(code) => self.with_member("dbos_error", kind.name()).with_member("dbos_error_code", code),
             None => self,
         }
+    }
+
+    /// Says it in the member `error` too, where the admin servers of the other SDKs do.
+    #[cfg(feature = "admin")]
+    pub(crate) fn with_error_text(self) -> Self {
+        let text = self.repr.detail.as_ref().unwrap_or(&self.repr.title).clone().into_owned();
+        self.with_member("error", text)
     }
 
     /// Says which request it was, unless that is said already.

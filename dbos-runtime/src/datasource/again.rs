@@ -19,10 +19,15 @@ where
     loop {
         match question().await {
             Ok(answer) => return Ok(answer),
-            Err(error) if transient(&error) => pause(execution, &error, &mut wait).await?,
+            Err(error) if transient(&error) || locked(&error) => pause(execution, &error, &mut wait).await?,
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether a lock was not given up in time. A body's own is its own affair: it may not want to wait.
+fn locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
 /// Waits before another run.

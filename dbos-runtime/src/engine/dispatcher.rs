@@ -85,7 +85,7 @@ struct Dispatcher {
     schedules: Option<String>,
 }
 
-/// A claim whose answer was lost: it may have taken rows that nobody runs.
+/// A claim of which nobody runs what it took, if it took anything: its answer was lost, or came too late.
 struct Doubt {
     queue: String,
     token: OwnerToken,
@@ -186,7 +186,7 @@ impl Dispatcher {
     }
 
     fn may_claim(&self) -> bool {
-        !self.shared.tasks.draining.is_cancelled() && self.shared.presence.is_held()
+        self.shared.is_active() && self.shared.presence.is_held()
     }
 
     fn works_on(&self, name: &str) -> Option<Queue> {
@@ -225,6 +225,11 @@ impl Dispatcher {
             }
         };
         let count = claimed.len();
+        if count > 0 && !shared.is_active() {
+            // Deactivated while it was asked: somebody else shall have them.
+            self.doubt(queue, token, Duration::ZERO);
+            return false;
+        }
         for workflow in claimed {
             let slot = Slot::take(shared, queue, workflow.partition_key.clone());
             let (shared_too, token) = (Arc::clone(shared), token.clone());
@@ -252,10 +257,15 @@ impl Dispatcher {
             );
         }
         if error.breaks_connection() {
-            let now = Instant::now();
-            self.doubts.push(Doubt { queue: queue.name.clone(), token, until: now + DOUBT });
-            self.next_tick = self.next_tick.min(now + PACE);
+            self.doubt(queue, token, DOUBT);
         }
+    }
+
+    /// Has the next tick put back what a claim has taken, and those after it for so long.
+    fn doubt(&mut self, queue: &Queue, token: OwnerToken, lasting: Duration) {
+        let now = Instant::now();
+        self.doubts.push(Doubt { queue: queue.name.clone(), token, until: now + lasting });
+        self.next_tick = self.next_tick.min(now + PACE);
     }
 
     /// Puts back what a claim took whose answer was lost.
@@ -264,7 +274,7 @@ impl Dispatcher {
             match self.shared.store.give_back(&doubt.queue, &doubt.token).await {
                 Ok(0) => {}
                 Ok(rows) => {
-                    tracing::info!(queue = %doubt.queue, rows, "a claim whose answer was lost is undone");
+                    tracing::info!(queue = %doubt.queue, rows, "a claim is undone");
                     self.shared.wakeups.bell().ring(&doubt.queue);
                 }
                 Err(error) => {

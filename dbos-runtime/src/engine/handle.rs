@@ -7,14 +7,13 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::execution::{Completion, Ended};
+use super::outcome::Outcome;
 use super::shared::Shared;
 use super::wait;
-use crate::error::{DurableError, Error, ErrorKind, Result};
+use crate::error::{DurableError, Error, Result};
 use crate::ids::WorkflowId;
 use crate::model::info::WorkflowInfo;
 use crate::model::status::WorkflowStatus;
-use crate::model::workflow::Ending;
-use crate::payload;
 
 /// A workflow that was started, or found. Cheap to clone; dropping it changes nothing.
 pub struct WorkflowHandle<T, E = Error> {
@@ -53,6 +52,11 @@ impl<T, E> WorkflowHandle<T, E> {
         Self { shared: Arc::clone(shared), id, local, attached: attached.map(Into::into), types: PhantomData }
     }
 
+    /// Whether it runs in this process.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// The workflow's id.
     pub fn id(&self) -> &WorkflowId {
         &self.id
@@ -72,7 +76,7 @@ impl<T, E> WorkflowHandle<T, E> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NonExistentWorkflow`], or [`ErrorKind::Unavailable`] when the database does not answer.
+    /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow), or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
     pub async fn status(&self) -> Result<WorkflowInfo> {
         info(&self.shared, &self.id).await
     }
@@ -83,69 +87,65 @@ impl<T: DeserializeOwned, E: DurableError> WorkflowHandle<T, E> {
     ///
     /// # Errors
     ///
-    /// The workflow's own error, as its type; [`ErrorKind::AwaitedWorkflowCancelled`],
-    /// [`ErrorKind::MaxRecoveryAttemptsExceeded`], [`ErrorKind::NonExistentWorkflow`] when it ended otherwise;
-    /// [`ErrorKind::ShuttingDown`] when this runtime ends first.
+    /// The workflow's own error, as its type; [`ErrorKind::AwaitedWorkflowCancelled`](crate::ErrorKind::AwaitedWorkflowCancelled),
+    /// [`ErrorKind::MaxRecoveryAttemptsExceeded`](crate::ErrorKind::MaxRecoveryAttemptsExceeded), [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow) when it ended otherwise;
+    /// [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) when this runtime ends first.
     ///
     /// # Cancel safety
     ///
     /// Safe: dropping it only stops the waiting.
     pub async fn result(&self) -> std::result::Result<T, E> {
+        self.outcome().await?.into_result(&self.id)
+    }
+
+    /// Waits for the workflow's end, as [`result`](Self::result) does, and says how it ended. An error of the workflow
+    /// is told from a failure to learn of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow); [`ErrorKind::Serialization`](crate::ErrorKind::Serialization) for a result of another type, or in a format
+    /// that only another language reads; [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown) when this runtime ends first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it only stops the waiting.
+    pub async fn outcome(&self) -> Result<Outcome<T, E>> {
         if let Some(local) = &self.local {
             let ended = tokio::select! {
                 ended = local.wait() => ended,
-                () = self.shared.tasks.stopped.cancelled() => return Err(wait::shutting_down().into()),
+                () = self.shared.tasks.stopped.cancelled() => return Err(wait::shutting_down()),
             };
             if let Ended::Outcome { output, error } = ended {
-                return outcome(output.as_deref(), error.as_deref(), &self.id);
+                return Outcome::recorded(output.as_deref(), error.as_deref(), &self.id);
             }
         }
-        decode(&wait::ending(&self.shared, &self.id).await?)
+        Outcome::of(&wait::ending(&self.shared, &self.id).await?)
     }
 
     /// The result if the workflow has ended, `None` if it has not. Looks once, at the database.
     ///
     /// # Errors
     ///
-    /// As [`result`](Self::result), and [`ErrorKind::Unavailable`] when the database does not answer.
+    /// As [`result`](Self::result), and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
     pub async fn try_result(&self) -> std::result::Result<Option<T>, E> {
+        let outcome = self.try_outcome().await?;
+        outcome.map(|outcome| outcome.into_result(&self.id)).transpose()
+    }
+
+    /// How the workflow ended, `None` if it has not. Looks once, at the database.
+    ///
+    /// # Errors
+    ///
+    /// As [`outcome`](Self::outcome), and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+    pub async fn try_outcome(&self) -> Result<Option<Outcome<T, E>>> {
         let shared = &self.shared;
         let ids = [self.id.as_str()];
         let mut endings = wait::briefly(shared, || shared.store.endings(&ids)).await?;
         let ending = endings.pop().ok_or_else(|| Error::no_workflow(self.id.as_str()))?;
         if WorkflowStatus::from_text(&ending.status).is_some_and(WorkflowStatus::is_terminal) {
-            return decode(&ending).map(Some);
+            return Outcome::of(&ending).map(Some);
         }
         Ok(None)
-    }
-}
-
-/// The end of a workflow as its types.
-pub(crate) fn decode<T: DeserializeOwned, E: DurableError>(ending: &Ending) -> std::result::Result<T, E> {
-    let id = WorkflowId::trusted(ending.id.as_str());
-    match WorkflowStatus::from_text(&ending.status) {
-        Some(WorkflowStatus::Cancelled) => {
-            let error =
-                Error::new(ErrorKind::AwaitedWorkflowCancelled, format!("workflow {id} was cancelled"));
-            return Err(error.about(&id).into());
-        }
-        Some(WorkflowStatus::MaxRecoveryAttemptsExceeded) => {
-            let message = format!("workflow {id} was parked after too many attempts to run it");
-            return Err(Error::new(ErrorKind::MaxRecoveryAttemptsExceeded, message).about(&id).into());
-        }
-        _ => payload::readable(ending.serialization.as_deref())?,
-    }
-    outcome(ending.output.as_deref(), ending.error.as_deref(), &id)
-}
-
-fn outcome<T: DeserializeOwned, E: DurableError>(
-    output: Option<&str>,
-    error: Option<&str>,
-    id: &WorkflowId,
-) -> std::result::Result<T, E> {
-    match (error, output) {
-        (Some(error), _) => Err(payload::decode_error(error)),
-        (None, output) => payload::decode(output.unwrap_or("null")).map_err(|error| error.about(id).into()),
     }
 }
 

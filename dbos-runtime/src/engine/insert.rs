@@ -21,6 +21,7 @@ use crate::payload;
 use crate::payload::Format;
 use crate::store::enlisted::Enlisted;
 use crate::time::Timestamp;
+use crate::trace::{self, Trace};
 
 /// A workflow to be started, before its token is made.
 #[derive(Clone)]
@@ -89,7 +90,7 @@ impl Request {
             user: self.user,
             roles: self.roles,
             assumed,
-            attributes: self.options.attributes,
+            attributes: trace::attached(self.options.attributes),
             parent: self.parent,
         };
         if let Some(debounced) = debounced {
@@ -170,6 +171,13 @@ pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Op
     if shared.tasks.draining.is_cancelled() {
         return Err(wait::shutting_down());
     }
+    // A child belongs to work that is under way, and what is for a queue is for whoever claims it.
+    if new.parent.is_none() && new.queued().is_none() && !shared.is_active() {
+        return Err(Error::new(
+            ErrorKind::ShuttingDown,
+            "the process is deactivated, and starts nothing new",
+        ));
+    }
     // A parent waits for its child's row as long as it takes; a caller from outside would rather know soon.
     let patience = new.parent.is_none().then(|| Instant::now() + shared.config.patience);
     loop {
@@ -247,7 +255,9 @@ fn duplicate(new: &NewWorkflow, holder: &str) -> Error {
         id.flatten().unwrap_or_default(),
         queue.unwrap_or_default()
     );
-    Error::new(ErrorKind::QueueDeduplicated, message).about(&new.id)
+    let error = Error::new(ErrorKind::QueueDeduplicated, message);
+    // The one that is there; the new one never came to be.
+    if holder.is_empty() { error } else { error.about(&WorkflowId::trusted(holder)) }
 }
 
 fn refused(receipt: Option<Receipt>) -> Error {
@@ -293,6 +303,8 @@ impl Undecided {
             deadline: new.deadline,
             history: Vec::new(),
             format: new.format.clone(),
+            trace: Trace::of_attributes(new.attributes.as_deref()),
+            queue: None,
         };
         let launch = Launch {
             body: shared.registry.body_of(

@@ -73,6 +73,14 @@ macro_rules! outside_verbs {
             $crate::engine::outside::retrieve(self.shared(), id.try_into().map_err(Into::into)?).await
         }
 
+        /// A handle to a workflow that was just looked up or listed. The database is not asked again.
+        pub fn handle<T, E: $crate::DurableError>(
+            &self,
+            found: &$crate::WorkflowInfo,
+        ) -> $crate::WorkflowHandle<T, E> {
+            $crate::engine::outside::handle_to(self.shared(), &found.id)
+        }
+
         /// Waits until one of these workflows has ended, however it ended, and says which. Of several that have, the first
         /// one given.
         ///
@@ -309,11 +317,16 @@ pub(crate) async fn retrieve<T: DeserializeOwned, E: DurableError>(
     shared: &Arc<Shared>,
     id: WorkflowId,
 ) -> Result<WorkflowHandle<T, E>> {
-    let running = shared.running.completion_of(&id);
-    if running.is_none() {
+    let found = handle_to(shared, &id);
+    if !found.is_local() {
         handle::info(shared, &id).await?;
     }
-    Ok(WorkflowHandle::new(shared, id, running, Some(String::new())))
+    Ok(found)
+}
+
+/// A handle to a workflow that exists.
+pub(crate) fn handle_to<T, E>(shared: &Arc<Shared>, id: &WorkflowId) -> WorkflowHandle<T, E> {
+    WorkflowHandle::new(shared, id.clone(), shared.running.completion_of(id), Some(String::new()))
 }
 
 pub(crate) async fn get_event<T: DeserializeOwned>(

@@ -134,6 +134,50 @@ impl Dbos {
         self.shared.identity.version()
     }
 
+    /// Whether this process runs workflows of that name. One that is registered for configured instances only is not
+    /// known by its name alone.
+    pub fn has_workflow(&self, name: &str) -> bool {
+        self.shared.registry.known(name).is_ok()
+    }
+
+    /// Stops taking work here, while this process goes on: nothing is claimed from a queue, no schedule is fired, and a
+    /// start that would run here is refused with [`ErrorKind::ShuttingDown`]. What runs goes on to its end, with its
+    /// children; what is started on a queue waits there for another process. It may be called again.
+    ///
+    /// ```
+    /// # use dbos_runtime::{Dbos, Error};
+    /// # async fn example(dbos: Dbos) -> Result<(), Error> {
+    /// dbos.deactivate();
+    /// assert!(!dbos.is_active());
+    /// // Whether it is idle now, or has something to run still:
+    /// let running = dbos_runtime::Filter::new().executors([dbos.executor_id()]);
+    /// let running = running.statuses([dbos_runtime::WorkflowStatus::Pending]);
+    /// println!("{} left", dbos.workflows().list(&running).await?.len());
+    /// dbos.reactivate();
+    /// # Ok(()) }
+    /// ```
+    pub fn deactivate(&self) {
+        if self.shared.set_active(false) {
+            tracing::info!(
+                dbos.application.version = self.application_version(),
+                dbos.executor.id = self.executor_id(),
+                "deactivated: workflows that run go on, and no others are taken"
+            );
+        }
+    }
+
+    /// Takes work again after [`deactivate`](Self::deactivate). Schedules go on with their next time.
+    pub fn reactivate(&self) {
+        if !self.shared.set_active(true) {
+            tracing::info!(dbos.executor.id = self.executor_id(), "active again");
+        }
+    }
+
+    /// Whether this process takes work: it was not deactivated, and does not shut down.
+    pub fn is_active(&self) -> bool {
+        self.shared.is_active()
+    }
+
     /// Cancelled when a shutdown begins: long responses and loops of the application should end.
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shared.tasks.draining.clone()

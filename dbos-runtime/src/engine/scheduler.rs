@@ -76,6 +76,12 @@ impl Scheduler {
 
     /// Brings the plan up to date.
     async fn look(&mut self) {
+        if !self.shared.is_active() {
+            // A process that is active again begins anew: what was due in between was for others to fire.
+            self.plan = Plan::default();
+            self.look_at = Instant::now() + self.shared.config.schedule_poll;
+            return;
+        }
         match self.shared.store.active_schedules().await {
             Ok((now, rows)) => {
                 self.shared.clock.anchor(now);
@@ -91,7 +97,7 @@ impl Scheduler {
     /// Enqueues the runs whose time has come.
     async fn fire(&mut self) {
         let due = self.plan.due(self.shared.clock.now());
-        if due.is_empty() {
+        if due.is_empty() || !self.shared.is_active() {
             return;
         }
         match self.shared.store.fire(&due, Firing::Live).await {

@@ -1,7 +1,7 @@
 //! What every file of the engine needs. At the bottom of the room: it knows none of them but the execution.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) loads: Loads,
     pub(crate) order: Order,
     pub(crate) tasks: Tasks,
+    /// Whether work is taken that is not under way yet.
+    active: AtomicBool,
     /// Where tasks are spawned from places that may have no runtime of their own, such as a drop.
     pub(crate) handle: tokio::runtime::Handle,
 }
@@ -84,6 +86,7 @@ impl Shared {
             loads: Loads::default(),
             order: Order::default(),
             tasks,
+            active: AtomicBool::new(true),
             handle: tokio::runtime::Handle::current(),
         }))
     }
@@ -119,6 +122,19 @@ impl Shared {
         tasks.daemons.close();
         tasks.daemons.wait().await;
         self.store.close().await;
+    }
+
+    /// Whether this process takes work that is not under way yet.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::SeqCst) && !self.tasks.draining.is_cancelled()
+    }
+
+    /// Says whether it is to; whether it was.
+    pub(crate) fn set_active(&self, active: bool) -> bool {
+        let was = self.active.swap(active, Ordering::SeqCst);
+        self.rescheduled.notify_one();
+        self.wakeups.bell().ring_all();
+        was
     }
 
     /// Whether this is a client, which runs nothing.

@@ -1,9 +1,10 @@
 //! The safety net, once an interval: what no hint told this process.
 //!
-//! One statement asks whether running executions still own their rows, one where awaited workflows of other processes
-//! stand. Awaited messages and events are looked up rarely while hints come in, and every time while they do not. An
-//! idle process asks nothing here.
+//! One statement for some thousands of running executions asks whether they still own their rows, one where awaited
+//! workflows of other processes stand. Awaited messages and events are looked up rarely while hints come in, and every
+//! time while they do not. An idle process asks nothing here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::execution::Execution;
@@ -15,6 +16,9 @@ use crate::store::error::StoreError;
 
 /// While hints come in, awaited messages and events are looked up every so many rounds.
 const RARELY: u32 = 10;
+
+/// How many executions one statement asks about at most.
+const PORTION: usize = 5000;
 
 pub(crate) async fn watch(shared: Arc<Shared>) {
     for round in 1_u32.. {
@@ -48,16 +52,20 @@ async fn look(shared: &Shared, thoroughly: bool) -> Result<(), StoreError> {
 /// Stops executions whose row was cancelled or taken over; wakes their sleeps and receives.
 async fn displaced(shared: &Shared) -> Result<(), StoreError> {
     let running: Vec<Arc<Execution>> = shared.running.all();
-    if running.is_empty() {
-        return Ok(());
-    }
-    let fences: Vec<Fence> = running.iter().map(|execution| execution.fence.clone()).collect();
-    let (now, displaced) = shared.store.displaced(&fences).await?;
-    shared.clock.anchor(now);
-    for (id, status) in displaced {
-        // To an execution that has just recorded its own outcome it makes no difference any more.
-        if let Some(execution) = running.iter().find(|execution| execution.fence.id.as_str() == id) {
-            execution.lost(status.as_deref());
+    for portion in running.chunks(PORTION) {
+        let fences: Vec<Fence> = portion.iter().map(|execution| execution.fence.clone()).collect();
+        let (now, displaced) = shared.store.displaced(&fences).await?;
+        shared.clock.anchor(now);
+        if displaced.is_empty() {
+            continue;
+        }
+        let asked: HashMap<&str, &Arc<Execution>> =
+            portion.iter().map(|execution| (execution.fence.id.as_str(), execution)).collect();
+        for (id, status) in displaced {
+            // To an execution that has just recorded its own outcome it makes no difference any more.
+            if let Some(execution) = asked.get(id.as_str()) {
+                execution.lost(status.as_deref());
+            }
         }
     }
     Ok(())

@@ -165,6 +165,20 @@ impl Store {
         Ok(recovered)
     }
 
+    /// Puts what these executors left unfinished back on its queue, or on `queue`, but for the workflows to spare; which
+    /// ones there were.
+    pub(crate) async fn recover_of(
+        &self,
+        executors: &[String],
+        spare: &[String],
+        queue: &str,
+    ) -> Answer<Vec<String>> {
+        failpoint::pass(Boundary::Recover, Side::Before);
+        let recovered = ask!(self, backend => backend.recover_of(executors, spare, queue).await)?;
+        failpoint::pass(Boundary::Recover, Side::After);
+        Ok(recovered)
+    }
+
     /// Moves a workflow that was tried too often out of the way.
     pub(crate) async fn park(&self, fence: &Fence) -> Answer<u64> {
         failpoint::pass(Boundary::DeadLetter, Side::Before);

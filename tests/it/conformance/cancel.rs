@@ -1,6 +1,7 @@
 //! Cancelling: who notices when, what is not written any more, and what the caller is told.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dbos_runtime::{Dbos, Error, ErrorKind, WorkflowRef};
@@ -9,6 +10,7 @@ use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::clients::client;
 use super::scene::{
     Ctx, HOUR, W, assert_kind, crash, id, launch, launch_as, result_of, start, status, steps, until_rows,
 };
@@ -242,5 +244,183 @@ on_each_backend! {
         let error = tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("it is told");
         assert_eq!(error.unwrap_err().kind(), ErrorKind::AwaitedWorkflowCancelled);
         dbos.shutdown(Duration::ZERO).await;
+    }
+}
+
+/// Cancels the workflow when it is dropped, and does not end before that is done.
+struct Canceller(Dbos);
+
+impl Drop for Canceller {
+    fn drop(&mut self) {
+        let (dbos, here) = (self.0.clone(), tokio::runtime::Handle::current());
+        let cancel = move || here.block_on(async { dbos.cancel(&id("w")).await.unwrap() });
+        assert!(tokio::task::block_in_place(|| std::thread::spawn(cancel).join().unwrap()));
+    }
+}
+
+on_each_backend! {
+    // D121, D122
+    async fn of_a_cancel_and_a_time_limit_the_first_decides(fresh: Fresh) {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let process = Arc::new(OnceLock::<Dbos>::new());
+        let process_too = Arc::clone(&process);
+        let dbos = launch(&fresh, move |ctx, input| {
+            let (tell, process) = (tell.clone(), Arc::clone(&process_too));
+            async move {
+                let limit = if input == "cancel first" { HOUR } else { Duration::from_millis(20) };
+                let step = ctx.step_with("s", |step| {
+                    let late = (input == "while it is dropped").then(|| Canceller(process.get().unwrap().clone()));
+                    let heeds = input == "cancel first";
+                    let tell = tell.clone();
+                    async move {
+                        let _late = late;
+                        tell.send(None).unwrap();
+                        if heeds {
+                            step.cancellation().cancelled().await;
+                            return Ok(());
+                        }
+                        std::future::pending().await
+                    }
+                });
+                let failed = step.timeout(limit).await.unwrap_err();
+                tell.send(Some(failed.kind())).unwrap();
+                ctx.sleep(HOUR).await?;
+                Ok(Value::Null)
+            }
+        })
+        .await;
+        process.set(dbos.clone()).unwrap();
+        for (case, kind, recorded) in [
+            ("cancel first", ErrorKind::Cancelled, 0),
+            ("while it is dropped", ErrorKind::Cancelled, 0),
+            ("limit first", ErrorKind::StepTimeout, 1),
+        ] {
+            let handle = dbos.start(W, json!(case)).id("w").await.unwrap();
+            assert_eq!(told.recv().await, Some(None), "{case}");
+            if case == "cancel first" {
+                assert!(dbos.cancel(&id("w")).await.unwrap());
+            }
+            assert_eq!(told.recv().await, Some(Some(kind)), "{case}");
+            if case == "limit first" {
+                until_rows(&fresh, 1, "operation_outputs WHERE function_name = 'DBOS.sleep'").await;
+                assert!(dbos.cancel(&id("w")).await.unwrap());
+            }
+            assert_kind(result_of(&handle).await, ErrorKind::AwaitedWorkflowCancelled);
+            assert_cancelled(&fresh, "w").await;
+            let steps = steps(&fresh, "w").await.into_iter().filter(|row| row[1].as_deref() == Some("s"));
+            assert_eq!(steps.count(), recorded, "{case}");
+            dbos.workflows().delete(["w"]).await.unwrap();
+        }
+        crash(&dbos).await;
+    }
+
+    // D126: what a sweep has read about an execution is not told to the one after it.
+    async fn an_old_cancel_does_not_stop_a_workflow_that_was_resumed(fresh: Fresh) {
+        const ROUNDS: usize = 5;
+        let (tell, mut told) = mpsc::unbounded_channel();
+        // The sweep looks as often as it can.
+        let often = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_millis(10));
+        let dbos = launch_as(often, move |ctx, _| {
+            let tell = tell.clone();
+            async move {
+                tell.send(ctx.workflow_id().clone()).unwrap();
+                Ok(json!(ctx.recv::<Value>("go").timeout(HOUR).await?))
+            }
+        })
+        .await;
+        // The client hears of the cancel by itself, the process by its sweep alone.
+        let client = client(&fresh).await;
+        let ids: Vec<_> = (0..20).map(|n| id(&format!("w{n}"))).collect();
+        for workflow in &ids {
+            dbos.start(W, Value::Null).id(workflow).await.unwrap();
+        }
+        for _ in 0..ROUNDS {
+            for _ in &ids {
+                let running = told.recv().await.unwrap();
+                assert!(client.cancel(&running).await.unwrap());
+                client.workflows().resume([running]).await.unwrap();
+            }
+        }
+        for workflow in &ids {
+            client.send(workflow, "go on").topic("go").await.unwrap();
+        }
+        for workflow in &ids {
+            let handle = dbos.retrieve::<Value, Error>(workflow.as_str()).await.unwrap();
+            assert_eq!(result_of(&handle).await.unwrap(), "go on", "{workflow}");
+        }
+        client.close().await;
+        crash(&dbos).await;
+    }
+
+    // D131
+    async fn a_cancelled_workflow_is_not_even_answered_from_its_record(fresh: Fresh) {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let gate = Arc::new(Semaphore::new(0));
+        let body = {
+            let gate = Arc::clone(&gate);
+            move |ctx: Ctx, _: Value| {
+                let (gate, tell) = (Arc::clone(&gate), tell.clone());
+                async move {
+                    tell.send("arrived".to_owned()).unwrap();
+                    gate.acquire().await.unwrap().forget();
+                    let answer = ctx.step("s", || async { Ok("recorded".to_owned()) }).await;
+                    tell.send(answer.unwrap_or_else(|error| format!("{:?}", error.kind()))).unwrap();
+                    ctx.sleep(HOUR).await?;
+                    Ok(Value::Null)
+                }
+            }
+        };
+        let process = |executor: &str| launch_as(harness::builder(&fresh).executor_id(executor), body.clone());
+        let client = client(&fresh).await;
+        for (workflow, elsewhere) in [("a", false), ("b", true)] {
+            let first = process("runs").await;
+            start(&first, workflow).await;
+            gate.add_permits(1);
+            for expected in ["arrived", "recorded"] {
+                assert_eq!(told.recv().await.unwrap(), expected);
+            }
+            crash(&first).await;
+
+            let second = process("runs").await;
+            assert_eq!(told.recv().await.unwrap(), "arrived");
+            let handle = second.retrieve::<Value, Error>(workflow).await.unwrap();
+            let workflow = id(workflow);
+            let cancel = if elsewhere { client.cancel(&workflow).await } else { second.cancel(&workflow).await };
+            assert!(cancel.unwrap());
+            // Its own process has heard of it.
+            assert_kind(result_of(&handle).await, ErrorKind::AwaitedWorkflowCancelled);
+            gate.add_permits(1);
+            assert_eq!(told.recv().await.unwrap(), "Cancelled");
+            crash(&second).await;
+        }
+        client.close().await;
+    }
+
+    // One statement asks about some thousands; these are more.
+    async fn thousands_of_running_workflows_hear_of_their_cancel(fresh: Fresh) {
+        const MANY: usize = 5200;
+        let told = Arc::new(AtomicUsize::new(0));
+        let told_too = Arc::clone(&told);
+        let dbos = launch(&fresh, move |ctx, _| {
+            let told = Arc::clone(&told_too);
+            async move {
+                ctx.step_with("s", |step| {
+                    let told = Arc::clone(&told);
+                    async move {
+                        step.cancellation().cancelled().await;
+                        told.fetch_add(1, Ordering::SeqCst);
+                        Ok(())
+                    }
+                })
+                .await?;
+                Ok(Value::Null)
+            }
+        })
+        .await;
+        join_all((0..MANY).map(|_| async { dbos.start(W, Value::Null).await.unwrap() })).await;
+        fresh.execute("UPDATE workflow_status SET status = 'CANCELLED', owner_xid = NULL").await;
+        harness::until("all are told", async || told.load(Ordering::SeqCst) == MANY).await;
+        assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs").await, 0);
+        crash(&dbos).await;
     }
 }

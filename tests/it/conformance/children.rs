@@ -1,7 +1,9 @@
 //! Workflows that start others.
 
+use std::sync::{Arc, OnceLock};
+
 use dbos_runtime::{
-    Ctx as RuntimeCtx, Dbos, Error, ErrorKind, Target, WorkflowHandle, WorkflowRef, workflow,
+    Ctx as RuntimeCtx, Dbos, Error, ErrorKind, Queue, Target, WorkflowHandle, WorkflowRef, workflow,
 };
 use harness::{Backend, Fresh, on_each_backend, until};
 use serde::{Deserialize, Serialize};
@@ -284,6 +286,73 @@ on_each_backend! {
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_input").await, 1);
         assert_eq!(log.entries(), Vec::<String>::new());
         stop(dbos).await;
+    }
+
+    // 164: a step asks from outside, through a handle that is no step of its own.
+    async fn awaiting_a_child_inside_a_step_is_part_of_that_step(fresh: Fresh) {
+        const ASKS: WorkflowRef<(), u32, Failure> = WorkflowRef::named("asks");
+        let log = Log::default();
+        let process = async || {
+            let here = Arc::new(OnceLock::<Dbos>::new());
+            let inside = Arc::clone(&here);
+            let asks = move |ctx: Ctx, (): ()| {
+                let here = Arc::clone(&inside);
+                async move {
+                    let child = ctx.start(double, 5).await?;
+                    let ask = ctx.step("ask", async || {
+                        ctx.state().add("asked");
+                        let child: WorkflowHandle<u32, ChildFailure> = here.wait().retrieve(child.id()).await?;
+                        Ok(child.result().await?)
+                    });
+                    let twice = ask.await?;
+                    ctx.state().add("answered");
+                    ctx.recv::<u32>("end").await?;
+                    Ok(twice)
+                }
+            };
+            let dbos = builder(&fresh, &log).register(double).register_fn("asks", asks).launch().await.unwrap();
+            here.set(dbos.clone()).unwrap();
+            dbos
+        };
+        let first = process().await;
+        first.start(ASKS, ()).id("p").await.unwrap();
+        done(&log, "answered", 1).await;
+        stop(first).await;
+        let second = process().await;
+        done(&log, "answered", 2).await;
+        second.send(&"p".parse().unwrap(), &1).topic("end").await.unwrap();
+        assert_eq!(second.retrieve::<u32, Failure>("p").await.unwrap().result().await.unwrap(), 10);
+        assert_eq!((log.count("asked"), log.count("double 5 for None")), (1, 1));
+        assert_eq!(trail(&fresh, "p").await, "1 double, 2 ask, 3 DBOS.recv, 4 DBOS.sleep");
+        stop(second).await;
+    }
+
+    // The start was good when it was made. Neither the queue's partitions nor the registration matter to a replay.
+    async fn a_recorded_start_is_answered_whatever_has_become_of_queue_and_child(fresh: Fresh) {
+        const PARTS: WorkflowRef<(), String, Failure> = WorkflowRef::named("parts");
+        let log = Log::default();
+        let parts = async |ctx: Ctx, (): ()| {
+            let child = ctx.start(patient, ()).queue("q").partition_key("k").await?;
+            ctx.state().add(format!("started {}", child.id()));
+            ctx.recv::<u32>("end").await?;
+            Ok::<_, Failure>(child.id().to_string())
+        };
+        let process = || builder(&fresh, &log).register_fn("parts", parts);
+        let partitioned = Queue::new("q").partition_concurrency(1);
+        let first = process().register(patient).queue(partitioned).launch().await.unwrap();
+        first.start(PARTS, ()).id("p").await.unwrap();
+        done(&log, "started p-1", 1).await;
+        stop(first).await;
+
+        // By now the queue has no partitions, and nobody here can run the child.
+        let second = process().queue(Queue::new("q")).launch().await.unwrap();
+        let refused = second.start(WorkflowRef::<(), ()>::named("parts"), ()).queue("q").partition_key("k").await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument, "as a start it would be refused");
+        done(&log, "started p-1", 2).await;
+        second.send(&"p".parse().unwrap(), &1).topic("end").await.unwrap();
+        assert_eq!(second.retrieve::<String, Failure>("p").await.unwrap().result().await.unwrap(), "p-1");
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 2);
+        stop(second).await;
     }
 
     // 160-162

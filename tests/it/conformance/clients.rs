@@ -12,19 +12,19 @@ use super::scene::{Ctx, HOUR, W, assert_kind, crash, id, launch, launch_as, resu
 
 const NOTHING_BUT_QUEUES: &str = "a client runs no workflows";
 
-async fn client(fresh: &Fresh) -> Client {
+pub(super) async fn client(fresh: &Fresh) -> Client {
     let builder = Client::builder().database_url(fresh.url()).application("tests");
     builder.polling_interval(Duration::from_millis(50)).connect().await.unwrap()
 }
 
 /// A connection of the caller's own, in a transaction.
-enum Caller {
+pub(super) enum Caller {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
 impl Caller {
-    async fn begin(fresh: &Fresh) -> Self {
+    pub(super) async fn begin(fresh: &Fresh) -> Self {
         let mut caller = match fresh.backend() {
             Backend::Sqlite => Self::Sqlite(SqliteConnection::connect(fresh.url()).await.unwrap()),
             Backend::Postgres => Self::Postgres(PgConnection::connect(fresh.url()).await.unwrap()),
@@ -34,14 +34,14 @@ impl Caller {
         caller
     }
 
-    async fn run(&mut self, sql: &'static str) {
+    pub(super) async fn run(&mut self, sql: &'static str) {
         match self {
             Self::Sqlite(connection) => drop(sqlx::raw_sql(sql).execute(connection).await.unwrap()),
             Self::Postgres(connection) => drop(sqlx::raw_sql(sql).execute(connection).await.unwrap()),
         }
     }
 
-    async fn start(&mut self, start: Start<String, Error>) -> Result<WorkflowHandle<String>, Error> {
+    pub(super) async fn start<T>(&mut self, start: Start<T, Error>) -> Result<WorkflowHandle<T>, Error> {
         match self {
             Self::Sqlite(connection) => start.within(connection).await,
             Self::Postgres(connection) => start.within(connection).await,
@@ -58,7 +58,7 @@ impl Caller {
 }
 
 /// A table of the application's own.
-async fn own_table(fresh: &Fresh) {
+pub(super) async fn own_table(fresh: &Fresh) {
     let table = if fresh.backend() == Backend::Postgres { "public.own" } else { "own" };
     fresh.execute(&format!("CREATE TABLE {table} (n INTEGER)")).await;
 }

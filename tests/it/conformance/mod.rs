@@ -1,5 +1,6 @@
 //! The behaviour of the engine, each on both backends.
 
+mod activity;
 mod aggregates;
 mod applications;
 mod attributes;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use dbos_runtime::{Dbos, Error, ErrorKind};
+use dbos_runtime::{Client, Dbos, Error, ErrorKind};
 use futures_util::future::BoxFuture;
-use harness::{Fresh, on_each_backend};
+use harness::{Backend, Fresh, on_each_backend};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
+use super::clients::client;
+use super::ledger::{self, App, Fail, Parts, add};
 use super::scene::{
     Ctx, HOUR, W, crash, id, launch, launch_as, result_of, start, status, steps, take_over, until_rows,
 };
@@ -334,4 +336,81 @@ on_each_backend! {
         assert_eq!(calls.load(SeqCst), 1);
         assert_eq!(found.try_result().await.unwrap(), Some(json!("m")));
     }
+}
+
+/// Its transaction stops at the door, and it waits there once more at its end.
+async fn sells_slowly(ctx: dbos_runtime::Ctx<App, Fail>) -> Result<String, Fail> {
+    let app = ctx.state().clone();
+    ctx.transaction(&ctx.state().db, "sell", async move |tx| {
+        app.run();
+        add(tx, "ink").await?;
+        app.door.pass().await;
+        Ok(())
+    })
+    .await?;
+    ctx.state().door.pass().await;
+    Ok(String::new())
+}
+
+/// Cancels the workflow from another program; the checkpoint has to be let go before that is possible.
+async fn cancelled_after(
+    fresh: &Fresh,
+    app: &App,
+    (dbos, client): (Dbos, Client),
+    let_go: impl Future<Output = ()>,
+) {
+    let cancel = async { client.cancel(&id("w")).await.unwrap() };
+    let ((), cancelled) = tokio::join!(let_go, cancel);
+    assert!(cancelled);
+    assert_eq!((steps(fresh, "w").await.len(), app.runs()), (1, 1), "the checkpoint was there first");
+    assert_eq!(ledger::entries(fresh).await, ["ink"]);
+    assert_eq!(status(fresh, "w").await, "CANCELLED");
+    client.close().await;
+    crash(&dbos).await;
+}
+
+// C86: to look who owns a workflow and to commit its checkpoint is one thing, and whoever takes it over waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handover_waits_for_a_checkpoint_that_is_being_committed_on_postgres() {
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let app = Parts::on(&fresh).await;
+    // The commit of a new row waits for a lock.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(86); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()";
+    fresh.execute(slow).await;
+    let mut held = <sqlx::PgConnection as sqlx::Connection>::connect(fresh.url()).await.unwrap();
+    sqlx::query("SELECT pg_advisory_lock(86)").execute(&mut held).await.unwrap();
+    let dbos = ledger::launch(harness::builder(&fresh).executor_id("one"), app.clone(), sells_slowly).await;
+    let client = client(&fresh).await;
+    dbos.start(ledger::W, ()).id("w").await.unwrap();
+    app.door.let_in(1);
+    let waiting = |query: &str| {
+        let waits = "datname = current_database() AND wait_event_type = 'Lock'";
+        format!("pg_stat_activity WHERE {waits} AND query LIKE '{query}'")
+    };
+    until_rows(&fresh, 1, &waiting("COMMIT%")).await;
+    let release = async {
+        until_rows(&fresh, 1, &waiting("%CANCELLED%")).await;
+        assert!(steps(&fresh, "w").await.is_empty(), "nothing is committed yet");
+        sqlx::query("SELECT pg_advisory_unlock(86)").execute(&mut held).await.unwrap();
+    };
+    cancelled_after(&fresh, &app, (dbos, client), release).await;
+}
+
+// C86: where there is one writer, the checkpoint that is open is the one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handover_waits_for_a_checkpoint_that_is_being_committed_on_sqlite() {
+    let fresh = harness::fresh(Backend::Sqlite).await;
+    let app = Parts::on(&fresh).await;
+    let dbos = ledger::launch(harness::builder(&fresh).executor_id("one"), app.clone(), sells_slowly).await;
+    let client = client(&fresh).await;
+    dbos.start(ledger::W, ()).id("w").await.unwrap();
+    app.door.knock().await;
+    let release = async {
+        // There is nothing to see of one who waits for its turn.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(status(&fresh, "w").await, "PENDING");
+        app.door.let_in(1);
+    };
+    cancelled_after(&fresh, &app, (dbos, client), release).await;
 }

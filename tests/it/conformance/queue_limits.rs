@@ -1,10 +1,13 @@
 //! Limits of queues: in one process, over several, by partition, and over time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dbos_runtime::{Dbos, Queue, WorkflowHandle, WorkflowStatus};
+use dbos_runtime::{Ctx, Dbos, Error, Queue, WorkflowHandle, WorkflowRef, WorkflowStatus};
 use futures_util::future::join_all;
 use harness::{Fresh, on_each_backend, stays_within, until};
+use tokio::sync::Semaphore;
 
 use super::gauge::{Gauge, JOB};
 
@@ -70,6 +73,43 @@ on_each_backend! {
         all(handles).await;
         assert_eq!(gauge.most(), 4);
         end(fleet).await;
+    }
+
+    // C90: a workflow that was moved is on two queues of this process for a while, and each execution has its own place.
+    async fn executions_of_one_workflow_free_the_places_that_they_took(fresh: Fresh) {
+        const MOVED: WorkflowRef<(), ()> = WorkflowRef::named("moved");
+        let gates: Arc<[Semaphore; 2]> = Arc::new([Semaphore::new(0), Semaphore::new(0)]);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (gates_too, runs_too) = (Arc::clone(&gates), Arc::clone(&runs));
+        let moved = move |_: Ctx, (): ()| {
+            let (gates, run) = (Arc::clone(&gates_too), runs_too.fetch_add(1, Ordering::SeqCst));
+            async move {
+                gates[run].acquire().await.unwrap().forget();
+                Ok::<_, Error>(())
+            }
+        };
+        let gauge = Gauge::closed();
+        let builder = gauge.register(harness::builder(&fresh)).register_fn("moved", moved);
+        let queue = |name| Queue::new(name).worker_concurrency(1);
+        let dbos = builder.queue(queue("a")).queue(queue("b")).launch().await.unwrap();
+        dbos.start(MOVED, ()).id("w").queue("a").await.unwrap();
+        until("it runs", async || runs.load(Ordering::SeqCst) == 1).await;
+        let sql = "UPDATE workflow_status SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, queue_name = 'b'";
+        fresh.execute(sql).await;
+        until("it runs again", async || runs.load(Ordering::SeqCst) == 2).await;
+
+        for queue in ["a", "b"] {
+            dbos.start(JOB, format!("next on {queue}")).queue(queue).await.unwrap();
+        }
+        gauge.settles_at(0).await;
+        gates[0].add_permits(1);
+        gauge.settles_at(1).await;
+        assert_eq!(gauge.started(), ["next on a"]);
+        gates[1].add_permits(1);
+        gauge.settles_at(2).await;
+        gauge.let_go(2);
+        until("all have ended", async || fresh.scalar("SELECT count(*) FROM workflow_output").await == 3).await;
+        end(vec![dbos]).await;
     }
 
     // K.272: what a dead process ran counts until it is recovered.

@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
-use dbos_runtime::{Builder, Client, Error, ErrorKind, Filter, Serializer, StepFilter, WorkflowHandle};
+use dbos_runtime::{
+    Builder, Client, Error, ErrorKind, Filter, Queue, Serializer, StepFilter, WorkflowHandle,
+};
+use futures_util::StreamExt;
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
 
+use super::clients::{Caller, own_table};
 use super::ledger::{self, Parts};
 use super::scene::{
     Ctx, W, assert_kind, crash, forget_outcomes, id, launch_as, result_of, start, status, steps,
 };
 use super::support::text;
 use super::transactions::sells;
+use super::witness;
 
 type Refusal = Box<dyn std::error::Error + Send + Sync>;
 
@@ -269,6 +274,64 @@ on_each_backend! {
         app.door.let_in(1);
         let handle = second.retrieve::<String, ledger::Fail>("w").await.unwrap();
         assert_eq!((handle.result().await.unwrap(), app.runs()), ("ink sold".to_owned(), 1));
+        ledger::kill(second).await;
+    }
+
+    async fn a_client_writes_and_reads_in_the_serializers_form(fresh: Fresh) {
+        let client = Client::builder().database_url(fresh.url()).application("tests");
+        let client = client.polling_interval(Duration::from_millis(50)).serializer(OURS).connect().await.unwrap();
+        let handle = client.start(W, json!("secret input")).id("a").queue("q").await.unwrap();
+        let by_name: WorkflowHandle<Value> = client.enqueue("q", "w", "secret input").id("b").await.unwrap();
+        let inputs = "SELECT DISTINCT inputs FROM workflow_input";
+        let stored = fresh.query(inputs).await.concat();
+        assert_eq!(stored, [Some(sealed(r#"{"positionalArgs":["secret input"],"namedArgs":{}}"#))]);
+        assert_eq!(formats(&fresh, "workflow_status").await, "xor");
+
+        let dbos = launch_as(ours(&fresh).queue(Queue::new("q")), everything).await;
+        for handle in [handle, by_name] {
+            assert_eq!(result_of(&handle).await.unwrap(), all_of_it(&json!("secret input")));
+        }
+        let event: Option<String> = client.get_event(&id("a"), "event", Duration::ZERO).await.unwrap();
+        assert_eq!(event.as_deref(), Some("secret event"));
+        assert!(client.send(&id("a"), "secret message").idempotency_key("k").await.unwrap());
+        let sent = "SELECT message FROM notifications WHERE message_uuid LIKE 'k%'";
+        assert_eq!(fresh.query(sent).await.concat(), [Some(sealed("\"secret message\""))]);
+        let values: Vec<String> = client.read_stream::<String>(&id("a"), "stream").map(|read| read.unwrap().1).collect().await;
+        assert_eq!(values, ["secret value"]);
+        client.close().await;
+        crash(&dbos).await;
+    }
+
+    async fn a_start_within_the_callers_transaction_is_sealed(fresh: Fresh) {
+        own_table(&fresh).await;
+        let dbos = launch_as(ours(&fresh).queue(Queue::new("q")), async |_: Ctx, input: Value| Ok(input)).await;
+        let mut caller = Caller::begin(&fresh).await;
+        let handle = caller.start(dbos.start(W, json!("secret input")).id("a").queue("q")).await.unwrap();
+        caller.run("COMMIT").await;
+        assert_eq!(result_of(&handle).await.unwrap(), "secret input");
+        assert_eq!(text(&fresh, "workflow_input", "a", "inputs").await, sealed(r#"{"positionalArgs":["secret input"],"namedArgs":{}}"#));
+        assert_eq!(text(&fresh, "workflow_output", "a", "output").await, sealed("\"secret input\""));
+        assert_eq!(formats(&fresh, "workflow_status").await, "xor");
+        crash(&dbos).await;
+    }
+
+    // The crash between the two commits leaves the witness without the record.
+    async fn a_sealed_witness_answers_for_the_body(fresh: Fresh) {
+        let (application, app) = witness::elsewhere(&fresh).await;
+        let process = || ledger::process(&fresh, "a", app.clone(), witness::sells).serializer(OURS);
+        let first = process().launch().await.unwrap();
+        first.start(witness::sells, "after".to_owned()).id("w").await.unwrap();
+        app.door.knock().await;
+        ledger::kill(first).await;
+        let kept = application.query("SELECT output, serialization FROM datasource_outputs").await.concat();
+        assert_eq!(kept, [Some(sealed("\"ink sold in run 1\"")), Some("xor".to_owned())]);
+        fresh.execute("DELETE FROM operation_outputs").await;
+
+        let second = process().launch().await.unwrap();
+        app.door.let_in(1);
+        let handle = second.retrieve::<String, ledger::Fail>("w").await.unwrap();
+        assert_eq!((handle.result().await.unwrap(), app.runs()), ("ink sold in run 1".to_owned(), 1));
+        assert_eq!(ledger::steps(&fresh).await[0], ("sell".to_owned(), sealed("\"ink sold in run 1\"")));
         ledger::kill(second).await;
     }
 

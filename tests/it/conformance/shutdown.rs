@@ -88,6 +88,35 @@ on_each_backend! {
         within(Duration::from_secs(1), dbos.clone().shutdown(HOUR)).await;
     }
 
+    // 53
+    async fn what_is_written_during_a_shutdown_carries_the_name_of_its_process(fresh: Fresh) {
+        let gate = Arc::new(Semaphore::new(0));
+        let gate_too = Arc::clone(&gate);
+        let dbos = launch_as(harness::builder(&fresh).executor_id("leaving"), move |ctx, _| {
+            let gate = Arc::clone(&gate_too);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                ctx.step("late", async || Ok(())).await?;
+                ctx.set_event("late", &1).await?;
+                Ok(json!("done"))
+            }
+        })
+        .await;
+        let handle = start(&dbos, "w").await;
+        let token = dbos.shutdown_token();
+        let open = async {
+            token.cancelled().await;
+            gate.add_permits(1);
+            result_of(&handle).await
+        };
+        let both = async { tokio::join!(dbos.shutdown(HOUR), open) };
+        let ((), result) = within(Duration::from_secs(10), both).await;
+        assert_eq!(result.unwrap(), "done");
+        assert_eq!(steps(&fresh, "w").await.len(), 2);
+        let named = "workflow_status WHERE executor_id = 'leaving' AND status = 'SUCCESS'";
+        until_rows(&fresh, 1, named).await;
+    }
+
     async fn what_does_not_end_in_time_is_left_to_be_recovered(fresh: Fresh) {
         let gate = Arc::new(Semaphore::new(0));
         let dbos = launch(&fresh, gated(&gate)).await;

@@ -359,3 +359,78 @@ async fn a_lock_that_the_body_does_not_wait_for_is_its_error() {
     assert_eq!((entries(&fresh).await.len(), steps(&fresh).await.len()), (0, 1));
     kill(dbos).await;
 }
+
+/// Runs one transaction on that datasource, which is kept from it until `release`.
+async fn waits_for<DB>(fresh: &Fresh, db: Datasource<DB>, release: impl Future<Output = ()>)
+where
+    DB: dbos_runtime::Backend,
+{
+    let app = Parts::with(db);
+    let dbos = launch(harness::builder(fresh), app.clone(), async |ctx: RuntimeCtx<Arc<Parts<DB>>, Fail>| {
+        let app = ctx.state().clone();
+        let once = ctx.transaction(&ctx.state().db, "once", async move |_| Ok(app.run()));
+        Ok(once.await?.to_string())
+    })
+    .await;
+    let handle = dbos.start(W, ()).await.unwrap();
+    // Many times as long as a connection, or a lock, is waited for.
+    let too_soon = tokio::time::timeout(Duration::from_millis(250), handle.result()).await;
+    assert!(too_soon.is_err(), "{too_soon:?}");
+    assert_eq!((app.runs(), steps(fresh).await.len()), (0, 0));
+    release.await;
+    let result = tokio::time::timeout(Duration::from_secs(10), handle.result()).await.expect("it goes on");
+    assert_eq!((result.unwrap().as_str(), app.runs(), steps(fresh).await.len()), ("1", 1, 1));
+    kill(dbos).await;
+}
+
+on_each_backend! {
+    // Q493
+    async fn a_pool_without_a_free_connection_is_waited_for(fresh: Fresh) {
+        sqlx::any::install_default_drivers();
+        let pool = sqlx::any::AnyPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_millis(10));
+        let pool = pool.connect(fresh.url()).await.unwrap();
+        let taken = pool.acquire().await.unwrap();
+        waits_for(&fresh, Datasource::from_pool(pool).unwrap(), async { drop(taken) }).await;
+    }
+}
+
+// Q477: no lock of this kind in the log's mode, which a pool of the application's own may not have.
+#[tokio::test]
+async fn a_look_that_meets_a_lock_is_tried_again_on_sqlite() {
+    let (fresh, application) = (harness::fresh(Backend::Sqlite).await, Fresh::new(Backend::Sqlite).await);
+    let options: sqlx::sqlite::SqliteConnectOptions = application.url().parse().unwrap();
+    let options =
+        options.journal_mode(sqlx::sqlite::SqliteJournalMode::Delete).busy_timeout(Duration::from_millis(1));
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let locked = pool.begin_with("BEGIN EXCLUSIVE").await.unwrap();
+    let refused = sqlx::query("SELECT name FROM sqlite_master").execute(&pool).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("5"));
+    waits_for(&fresh, Datasource::from_pool(pool).unwrap(), async { locked.rollback().await.unwrap() }).await;
+}
+
+// Q477: by one who sets a limit to the waiting.
+#[tokio::test]
+async fn a_look_that_meets_a_lock_is_tried_again_on_postgres() {
+    let (fresh, application) = (harness::fresh(Backend::Sqlite).await, Fresh::new(Backend::Postgres).await);
+    let options: sqlx::postgres::PgConnectOptions = application.url().parse().unwrap();
+    let pool = sqlx::PgPool::connect_with(options.options([("lock_timeout", "5ms")])).await.unwrap();
+    let earlier =
+        launch(harness::builder(&fresh), Parts::with(Datasource::from_pool(pool.clone()).unwrap()), {
+            async |ctx: NativeCtx| {
+                ctx.transaction(&ctx.state().db, "makes the table", async |_| Ok(())).await?;
+                Ok(String::new())
+            }
+        })
+        .await;
+    earlier.start(W, ()).id("earlier").await.unwrap().result().await.unwrap();
+    kill(earlier).await;
+    fresh.execute("DELETE FROM operation_outputs").await;
+    let mut locked = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE dbos.datasource_outputs IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *locked)
+        .await
+        .unwrap();
+    let refused = sqlx::query("SELECT FROM dbos.datasource_outputs").execute(&pool).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("55P03"));
+    waits_for(&fresh, Datasource::from_pool(pool).unwrap(), async { locked.rollback().await.unwrap() }).await;
+}

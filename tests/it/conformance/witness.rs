@@ -16,7 +16,7 @@ type Ctx = RuntimeCtx<App, Fail>;
 
 /// Stops at the door before its transaction, in the body, and after it, as far as its name says so.
 #[workflow]
-async fn sells(ctx: Ctx, stops: String) -> Result<String, Fail> {
+pub(super) async fn sells(ctx: Ctx, stops: String) -> Result<String, Fail> {
     let app = ctx.state().clone();
     if stops.contains("before") {
         app.door.pass().await;
@@ -40,7 +40,7 @@ async fn sells(ctx: Ctx, stops: String) -> Result<String, Fail> {
 }
 
 /// An application's database of its own.
-async fn elsewhere(fresh: &Fresh) -> (Fresh, App) {
+pub(super) async fn elsewhere(fresh: &Fresh) -> (Fresh, App) {
     let application = Fresh::new(fresh.backend()).await;
     let app = Parts::on(&application).await;
     (application, app)
@@ -174,6 +174,73 @@ on_each_backend! {
         assert_eq!(again.result().await.unwrap(), "ink sold in run 1");
         // The body ran again, for nothing was left of what it had done before.
         assert_eq!((reopened.runs(), entries(&application).await.len()), (1, 3));
+        kill(second).await;
+    }
+
+    // Q490: the witnesses go first, the system database last, so there is always something to repeat.
+    async fn a_rewind_that_fails_leaves_the_workflow_as_it_is_and_can_be_repeated(fresh: Fresh) {
+        let (application, app) = elsewhere(&fresh).await;
+        let dbos = process(&fresh, "a", app.clone(), sells).launch().await.unwrap();
+        let handle = dbos.start(sells, "after".to_owned()).id("w").await.unwrap();
+        app.door.knock().await;
+        assert!(dbos.cancel(handle.id()).await.unwrap());
+        app.door.let_in(1);
+        handle.result().await.unwrap_err();
+        let table = if fresh.backend() == Backend::Postgres { "dbos.datasource_outputs" } else { "datasource_outputs" };
+        let rewind = async || dbos.workflows().rewind(Rewind::of("w", 1)).await;
+        let row = async || fresh.rows("SELECT * FROM workflow_status").await;
+        let before = row().await;
+
+        application.execute(&format!("ALTER TABLE {table} RENAME COLUMN step_id TO elsewhere")).await;
+        rewind().await.unwrap_err();
+        assert_eq!((row().await, steps(&fresh).await.len(), witnesses(&application).await), (before.clone(), 3, 1));
+        application.execute(&format!("ALTER TABLE {table} RENAME COLUMN elsewhere TO step_id")).await;
+
+        let trigger = "TRIGGER refuse BEFORE UPDATE ON workflow_status";
+        let (refuse, allow) = match fresh.backend() {
+            Backend::Sqlite => (format!("CREATE {trigger} BEGIN SELECT RAISE(ABORT, 'planted'); END"), "DROP TRIGGER refuse"),
+            Backend::Postgres => (
+                format!("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$;
+                    CREATE {trigger} FOR EACH ROW EXECUTE FUNCTION refuse()"),
+                "DROP TRIGGER refuse ON workflow_status",
+            ),
+        };
+        fresh.execute(&refuse).await;
+        rewind().await.unwrap_err();
+        assert_eq!((row().await, steps(&fresh).await.len(), witnesses(&application).await), (before, 3, 0));
+        fresh.execute(allow).await;
+
+        app.door.let_in(1);
+        let again = tokio::time::timeout(std::time::Duration::from_secs(10), rewind().await.unwrap().result()).await;
+        assert_eq!(again.unwrap().unwrap(), "ink sold in run 2");
+        assert_eq!((app.runs(), entries(&application).await.len()), (2, 2));
+        kill(dbos).await;
+    }
+
+    // Q484
+    async fn a_witness_table_of_before_the_versions_is_adopted(fresh: Fresh) {
+        let (application, app) = elsewhere(&fresh).await;
+        let first = process(&fresh, "a", app.clone(), sells).launch().await.unwrap();
+        first.start(sells, "before".to_owned()).id("w").await.unwrap();
+        app.door.knock().await;
+        kill(first).await;
+        let schema = if fresh.backend() == Backend::Postgres { "CREATE SCHEMA dbos;" } else { "" };
+        let table = if schema.is_empty() { "datasource_outputs" } else { "dbos.datasource_outputs" };
+        application
+            .execute(&format!(
+                "{schema} CREATE TABLE {table} (workflow_id TEXT NOT NULL, step_id INT NOT NULL, output TEXT, error TEXT,
+                    serialization TEXT, created_at BIGINT NOT NULL, PRIMARY KEY (workflow_id, step_id));
+                 INSERT INTO {table} VALUES ('w', 1, '\"ink sold by a ghost\"', NULL, 'portable_json', 7)"
+            ))
+            .await;
+        assert!(!has_table(&application, "dbos_datasource_migrations").await);
+
+        let second = process(&fresh, "a", app.clone(), sells).launch().await.unwrap();
+        app.door.let_in(1);
+        let handle = second.retrieve::<String, Fail>("w").await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), "ink sold by a ghost");
+        assert_eq!((app.runs(), witnesses(&application).await), (0, 0));
+        assert_eq!(application.scalar("SELECT sum(version) FROM dbos_datasource_migrations").await, 1);
         kill(second).await;
     }
 

@@ -23,19 +23,30 @@ LEFT JOIN {s}.workflow_status w ON w.workflow_uuid = r.id
 WHERE w.owner_xid IS DISTINCT FROM r.token
 UNION ALL SELECT NULL, NULL, (EXTRACT(epoch FROM now()) * 1000)::int8";
 
-/// What a process that lives has under the same name is its own.
-const RECOVER: &str = "\
-UPDATE {s}.workflow_status
+/// Back on its queue, or on `$4`: what is pending, of this version and application, whoever ran it. What a process that
+/// lives has under the same name is its own.
+macro_rules! recover {
+    ($which:literal) => {
+        concat!(
+            "UPDATE {s}.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, queue_name = coalesce(nullif(queue_name, ''), $4)
-WHERE status = 'PENDING' AND executor_id = $1 AND application_version = $2
-    AND (application_name = $3 OR application_name IS NULL)
+WHERE status = 'PENDING' AND application_version = $2 AND (application_name = $3 OR application_name IS NULL)
     AND NOT EXISTS (
         SELECT FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND ((classid::int8 << 32) | objid::int8)::text = split_part(owner_xid, '@', 2)
-    )";
+    ) AND ",
+            $which
+        )
+    };
+}
+
+const RECOVER: &str = recover!("executor_id = $1");
+
+const RECOVER_OF: &str =
+    recover!("executor_id = ANY($1) AND workflow_uuid <> ALL($5) RETURNING workflow_uuid");
 
 const PARK: &str = "\
 UPDATE {s}.workflow_status
@@ -82,6 +93,18 @@ impl Postgres {
             sqlx::query(self.statements.get(RECOVER)).bind(&identity.executor).bind(&identity.version);
         let query = query.bind(&identity.application).bind(queue);
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected())).await
+    }
+
+    pub(crate) async fn recover_of(
+        &self,
+        executors: &[String],
+        spare: &[String],
+        queue: &str,
+    ) -> Result<Vec<String>> {
+        let identity = &self.identity;
+        let query = sqlx::query_scalar(self.statements.get(RECOVER_OF)).bind(executors);
+        let query = query.bind(&identity.version).bind(&identity.application).bind(queue).bind(spare);
+        self.ask(async |c| query.fetch_all(c).await).await
     }
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {

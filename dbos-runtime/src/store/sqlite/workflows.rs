@@ -22,12 +22,26 @@ WITH r(id, token) AS (VALUES {rows})
 SELECT r.id, w.status FROM r LEFT JOIN workflow_status w ON w.workflow_uuid = r.id
 WHERE w.owner_xid IS NOT r.token";
 
-const RECOVER: &str = "\
-UPDATE workflow_status
+/// Back on its queue, or on `?4`: what is pending, of this version and application, whoever ran it.
+macro_rules! recover {
+    ($which:literal) => {
+        concat!(
+            "UPDATE workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
     updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER), queue_name = coalesce(nullif(queue_name, ''), ?4)
-WHERE status = 'PENDING' AND executor_id = ?1 AND application_version = ?2
-    AND (application_name = ?3 OR application_name IS NULL)";
+WHERE status = 'PENDING' AND application_version = ?2 AND (application_name = ?3 OR application_name IS NULL)
+    AND ",
+            $which
+        )
+    };
+}
+
+const RECOVER: &str = recover!("executor_id = ?1");
+
+const RECOVER_OF: &str = recover!(
+    "executor_id IN (SELECT value FROM json_each(?1))
+    AND workflow_uuid NOT IN (SELECT value FROM json_each(?5)) RETURNING workflow_uuid"
+);
 
 const PARK: &str = "\
 UPDATE workflow_status
@@ -75,6 +89,19 @@ impl Sqlite {
         let query = sqlx::query(RECOVER).bind(&identity.executor).bind(&identity.version);
         let query = query.bind(&identity.application).bind(queue);
         self.change(async |c| Ok(query.execute(c).await?.rows_affected())).await
+    }
+
+    pub(crate) async fn recover_of(
+        &self,
+        executors: &[String],
+        spare: &[String],
+        queue: &str,
+    ) -> Result<Vec<String>> {
+        let identity = &self.identity;
+        let list = |texts: &[String]| serde_json::to_string(texts).unwrap_or_default();
+        let query = sqlx::query_scalar(RECOVER_OF).bind(list(executors)).bind(&identity.version);
+        let query = query.bind(&identity.application).bind(queue).bind(list(spare));
+        self.change(async |c| query.fetch_all(c).await).await
     }
 
     pub(crate) async fn park(&self, fence: &Fence) -> Result<u64> {

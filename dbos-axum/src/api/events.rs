@@ -1,0 +1,52 @@
+//! What a workflow has published.
+
+use axum::response::IntoResponse;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use crate::access::Action;
+use crate::event::EventReply;
+use crate::ids::{Label, WorkflowId};
+use crate::json::Json;
+use crate::path::Path;
+use crate::prefer::PreferWait;
+use crate::problem::Problem;
+use crate::redact::Field;
+use crate::reply;
+
+pub(super) async fn all<E>(
+    Caller { ctx, .. }: Caller<E>,
+    Path(id): Path<WorkflowId>,
+) -> Result<impl IntoResponse, Problem> {
+    let read = async {
+        let info = ctx.look(&id, Action::Read).await?;
+        let mut events = ctx.dbos().get_all_events(&id).await?;
+        for (key, value) in &mut events {
+            let workflow = info.name.as_deref().unwrap_or_default();
+            ctx.scope.settings.redact(workflow, Field::Event(key), value);
+        }
+        Ok(events)
+    };
+    let events = read.await.map_err(|problem: Problem| problem.within(&ctx.seen))?;
+    let mut headers = HeaderMap::new();
+    reply::name(&mut headers, &id);
+    Ok((headers, Json(json!({"events": events}))))
+}
+
+pub(super) async fn one<E>(
+    Caller { ctx, .. }: Caller<E>,
+    Path((id, key)): Path<(WorkflowId, Label)>,
+    wait: PreferWait,
+) -> Result<EventReply<Value>, Problem> {
+    let read = async {
+        let info = ctx.look(&id, Action::Read).await?;
+        let mut reply = ctx.event_of(&info, &key, wait).await?;
+        if let Some(value) = reply.value_mut() {
+            let workflow = info.name.as_deref().unwrap_or_default();
+            ctx.scope.settings.redact(workflow, Field::Event(&key), value);
+        }
+        Ok(reply)
+    };
+    read.await.map_err(|problem: Problem| problem.within(&ctx.seen))
+}
