@@ -128,10 +128,7 @@ async fn s24_no_secret_and_no_payload_is_logged_or_shown() {
             do_everything(&fresh).await
         };
         let lines = everything.lines.lock().unwrap().clone();
-        assert!(
-            lines.iter().any(|line| line.contains("dbos.operation.workflow_id=")),
-            "{lines:#?}"
-        );
+        assert!(lines.iter().any(|line| line.contains("dbos.operation.workflow_id=")), "{lines:#?}");
         assert!(lines.len() >= 8, "{lines:#?}");
         for line in lines.iter().chain(&shown) {
             assert!(!line.contains("planted"), "{backend:?}: {line}");
