@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::access::{Action, TENANT};
 use crate::key::IdempotencyKey;
@@ -24,6 +25,7 @@ use crate::problem::{self, Problem};
 use crate::reply::{Asked, Started};
 use crate::scope::Keyed;
 use crate::seen::Seen;
+use crate::trace::{self, Trace};
 
 /// Put into requests by a server that drains them: cancelled when that begins.
 #[derive(Clone, Debug)]
@@ -59,6 +61,7 @@ pub struct DbosCtx {
     pub(crate) scope: Scope,
     pub(crate) seen: Arc<Seen>,
     pub(crate) draining: CancellationToken,
+    pub(crate) trace: Arc<Trace>,
     links: Links,
     key: Result<Option<IdempotencyKey>, Problem>,
     key_required: bool,
@@ -136,17 +139,18 @@ impl DbosCtx {
         options: impl FnOnce(Start<W::Output, Error>) -> Start<W::Output, Error>,
     ) -> Result<Started<W::Output>, Problem> {
         let claim = format!("start!{}", self.sub_key.as_deref().unwrap_or_default());
+        let span = self.trace.start(workflow.name());
         let starting = async {
             let mapping = self.scope.settings.mapping;
             let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
             let name = workflow.name().to_owned();
             let start = options(self.dbos().start(Erased(workflow), input));
             match self.configured(start, id).await {
-                Ok(handle) => self.found(&name, handle).await,
+                Ok(handle) => self.found(&name, handle, &span).await,
                 Err(error) => Err(self.refused(error).await),
             }
         };
-        self.once(&claim, starting).await
+        trace::within(&span, self.once(&claim, starting)).await
     }
 
     /// The same, with the links of an API that is mounted there.
@@ -232,8 +236,14 @@ impl DbosCtx {
     }
 
     /// What a start has led to, as an answer.
-    async fn found<O>(&self, workflow: &str, handle: WorkflowHandle<O>) -> Result<Started<O>, Problem> {
+    async fn found<O>(
+        &self,
+        workflow: &str,
+        handle: WorkflowHandle<O>,
+        span: &Span,
+    ) -> Result<Started<O>, Problem> {
         meter::started(workflow, !handle.created());
+        trace::led_to(span, handle.id());
         if handle.created() {
             return Ok(Started::new(handle, Some(WorkflowStatus::Pending), self.asked()));
         }
@@ -243,6 +253,7 @@ impl DbosCtx {
                 .named(ErrorKind::ConflictingWorkflow)
                 .about(handle.id()));
         }
+        trace::link(span, &info);
         let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
         if self.scope.settings.concurrent == Concurrent::Conflict && !ended {
             let soon = HeaderValue::from_static("1");
@@ -288,9 +299,11 @@ impl<S: Send + Sync> FromRequestParts<S> for DbosCtx {
             Some(Draining(token)) => token.clone(),
             None => scope.settings.dbos.shutdown_token(),
         };
+        let seen = Arc::new(Seen::of(parts));
         Ok(Self {
             scope: scope.clone(),
-            seen: Arc::new(Seen::of(parts)),
+            trace: Arc::new(Trace::of(parts, &seen, &scope.settings)),
+            seen,
             draining,
             links: scope.settings.links.clone(),
             key: IdempotencyKey::read(&parts.headers),

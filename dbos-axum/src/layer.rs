@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     pub(crate) links: Links,
+    #[cfg(feature = "otel")]
+    pub(crate) trust_incoming_trace: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -97,6 +99,8 @@ impl DbosLayer {
             policy: Arc::new(OwnersOnly),
             redactor: None,
             links: Links::below(API),
+            #[cfg(feature = "otel")]
+            trust_incoming_trace: true,
         };
         Self { settings: Arc::new(settings) }
     }
@@ -154,6 +158,16 @@ impl DbosLayer {
     #[must_use]
     pub fn redact(mut self, redactor: impl Redactor) -> Self {
         self.settings().redactor = Some(Arc::new(redactor));
+        self
+    }
+
+    /// Whether what a request does belongs to the trace that its `traceparent` names, which it does unless said. At a
+    /// public edge, where anybody can write that header, say `false`: then a trace of its own begins, linked to the
+    /// other one.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn trust_incoming_trace(mut self, trust: bool) -> Self {
+        self.settings().trust_incoming_trace = trust;
         self
     }
 

@@ -91,6 +91,7 @@
 //!
 //! # Features
 //!
+//! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
@@ -114,7 +115,7 @@ mod meter;
 #[cfg(feature = "openapi")]
 mod openapi;
 #[cfg(feature = "otel")]
-mod otel;
+pub mod otel;
 mod outcome;
 mod path;
 mod patience;
@@ -129,12 +130,15 @@ mod send;
 #[cfg(feature = "serve")]
 mod serve;
 mod sse;
+mod trace;
 #[cfg(feature = "webhooks")]
 mod webhooks;
 
 pub use dbos_runtime::Outcome;
 
 pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+#[cfg(feature = "admin")]
+pub use admin::Admin;
 pub use api::{Exposed, StartOption, WorkflowApi};
 pub use auth::{AllowAnyone, Basic, BearerToken, InvalidSecret, Passwords, Tokens};
 pub use ctx::DbosCtx;

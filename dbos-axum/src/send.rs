@@ -5,12 +5,14 @@ use dbos_runtime::{SendMessage, WorkflowId};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::json;
+use tracing::Span;
 
 use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::json::Json;
 use crate::problem::Problem;
 use crate::reply::{self, REPLAYED};
+use crate::trace;
 
 impl DbosCtx {
     /// Sends a message to a workflow. With an idempotency key in the request it arrives once, however often the
@@ -40,18 +42,23 @@ impl DbosCtx {
         let mapping = self.scope.settings.mapping;
         let key =
             self.keyed().and_then(|keyed| keyed.map(|keyed| mapping.message_key(topic, keyed)).transpose());
+        let span = self.trace.send(to);
         match key {
             Ok(Some(key)) => {
                 let claim = format!("send!{topic}!{key}::{to}");
-                self.once(&claim, self.deliver(to, message.idempotency_key(&key))).await
+                let delivery = self.deliver(to, message.idempotency_key(&key), &span);
+                trace::within(&span, self.once(&claim, delivery)).await
             }
-            Ok(None) => self.deliver(to, message).await.map_err(|problem| problem.within(&self.seen)),
+            Ok(None) => {
+                let delivered = trace::within(&span, self.deliver(to, message, &span)).await;
+                delivered.map_err(|problem| problem.within(&self.seen))
+            }
             Err(problem) => Err(problem.within(&self.seen)),
         }
     }
 
-    async fn deliver(&self, to: &WorkflowId, message: SendMessage) -> Result<Sent, Problem> {
-        self.look(to, Action::Send).await?;
+    async fn deliver(&self, to: &WorkflowId, message: SendMessage, span: &Span) -> Result<Sent, Problem> {
+        trace::link(span, &self.look(to, Action::Send).await?);
         let new = message.await?;
         Ok(Sent { to: to.clone(), duplicate: !new })
     }

@@ -99,8 +99,9 @@
 //! # Features
 //!
 //! `postgres`, `sqlite` (both on unless turned off; each builds without the other), `macros`, `tls` (encrypted
-//! connections to Postgres), `any` (a [`Datasource`] over `sqlx::Any`, for code that runs on both), `failpoints` (named
-//! commit boundaries for crash tests; never in production).
+//! connections to Postgres), `any` (a [`Datasource`] over `sqlx::Any`, for code that runs on both), `otel` (workflows
+//! belong to the trace in which they are started), `failpoints` (named commit boundaries for crash tests; never in
+//! production).
 
 mod config;
 mod datasource;
@@ -115,6 +116,7 @@ mod model;
 mod payload;
 mod store;
 mod time;
+mod trace;
 
 pub use datasource::{
     Backend, Begun, Datasource, IsolationLevel, OpenTransaction, Placed, TransactionOptions,
@@ -149,6 +151,15 @@ pub use payload::{Arguments, Serializer};
 pub use store::enlisted::Enlisted;
 pub use store::enlisted::SystemConnection;
 pub use time::Timestamp;
+
+/// Traces that OpenTelemetry follows through processes, with the feature `otel`.
+///
+/// A workflow that is started in a trace belongs to it, whoever runs it: see the guide's page on tracing, and
+/// [`WorkflowInfo::trace_context`].
+#[cfg(feature = "otel")]
+pub mod otel {
+    pub use crate::trace::{current_context, remote_context};
+}
 
 /// Doors for tests, with the feature `failpoints`.
 #[cfg(feature = "failpoints")]

@@ -12,6 +12,7 @@ use crate::ids::WorkflowId;
 use crate::json::Json;
 use crate::path::Path;
 use crate::problem::{self, Problem};
+use crate::trace;
 
 /// Attributes of this name belong to the runtimes.
 const INTERNAL: &str = "dbos.";
@@ -65,13 +66,14 @@ pub(super) async fn cancel<E>(
     Caller { ctx, .. }: Caller<E>,
     Path(id): Path<WorkflowId>,
 ) -> Result<impl IntoResponse, Problem> {
+    let span = ctx.trace.cancel(&id);
     let cancelled = async {
-        ctx.look(&id, Action::Cancel).await?;
+        trace::link(&span, &ctx.look(&id, Action::Cancel).await?);
         if !ctx.dbos().cancel(&id).await? {
             return Err(Problem::of(problem::ALREADY_ENDED).about(&id));
         }
         Ok(ctx.dbos().info(&*id).await?)
     };
-    let info = cancelled.await.map_err(|problem| problem.within(&ctx.seen))?;
+    let info = trace::within(&span, cancelled).await.map_err(|problem| problem.within(&ctx.seen))?;
     Ok((StatusCode::ACCEPTED, Json(Status::from(info))))
 }

@@ -240,6 +240,13 @@ impl Problem {
         }
     }
 
+    /// Says it in the member `error` too, where the admin servers of the other SDKs do.
+    #[cfg(feature = "admin")]
+    pub(crate) fn with_error_text(self) -> Self {
+        let text = self.repr.detail.as_ref().unwrap_or(&self.repr.title).clone().into_owned();
+        self.with_member("error", text)
+    }
+
     /// Says which request it was, unless that is said already.
     pub(crate) fn within(mut self, seen: &Seen) -> Self {
         if self.repr.instance.is_none() {

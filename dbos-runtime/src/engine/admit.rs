@@ -14,6 +14,7 @@ use crate::model::write::{Outcome, Write};
 use crate::payload;
 use crate::payload::Format;
 use crate::time::Timestamp;
+use crate::trace::Trace;
 
 /// Runs a claimed workflow to its end. It keeps its slot until then.
 pub(crate) async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerToken, slot: Slot) {
@@ -33,6 +34,8 @@ pub(crate) async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerTo
         deadline: workflow.deadline.map(Timestamp::from_millis),
         history: workflow.history,
         format: workflow.format,
+        trace: Trace::of_carrier(workflow.trace.as_deref()),
+        queue: slot.queue(),
     };
     let execution = Execution::new(Arc::clone(&shared), fence, facts);
     shared.running.add(&execution);

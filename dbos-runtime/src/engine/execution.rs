@@ -19,6 +19,7 @@ use crate::model::workflow::Fence;
 use crate::model::write::{Effects, Receipt, Record, Write};
 use crate::payload::Format;
 use crate::time::Timestamp;
+use crate::trace::Trace;
 
 /// The engine's side of a running workflow.
 pub(crate) struct Execution {
@@ -36,6 +37,10 @@ pub(crate) struct Execution {
     pub(crate) deadline: Option<Timestamp>,
     /// Of the outcome; and of what it publishes and sends, where that is portable.
     pub(crate) format: Format,
+    /// Where it was started.
+    pub(crate) trace: Option<Trace>,
+    /// The queue that it was claimed from, if that is one of the application's.
+    pub(crate) queue: Option<String>,
     pub(crate) completion: Arc<Completion>,
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
@@ -74,6 +79,8 @@ pub(crate) struct Facts {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) history: Vec<StepRow>,
     pub(crate) format: Format,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) queue: Option<String>,
 }
 
 /// Where the local waiters of a workflow find its end.
@@ -122,6 +129,8 @@ impl Execution {
             roles: facts.roles,
             deadline: facts.deadline,
             format: facts.format,
+            trace: facts.trace,
+            queue: facts.queue,
             assumed: OnceLock::new(),
             completion: Arc::default(),
             witnesses: Witnesses::default(),

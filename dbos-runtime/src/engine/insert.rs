@@ -21,6 +21,7 @@ use crate::payload;
 use crate::payload::Format;
 use crate::store::enlisted::Enlisted;
 use crate::time::Timestamp;
+use crate::trace::{self, Trace};
 
 /// A workflow to be started, before its token is made.
 #[derive(Clone)]
@@ -89,7 +90,7 @@ impl Request {
             user: self.user,
             roles: self.roles,
             assumed,
-            attributes: self.options.attributes,
+            attributes: trace::attached(self.options.attributes),
             parent: self.parent,
         };
         if let Some(debounced) = debounced {
@@ -302,6 +303,8 @@ impl Undecided {
             deadline: new.deadline,
             history: Vec::new(),
             format: new.format.clone(),
+            trace: Trace::of_attributes(new.attributes.as_deref()),
+            queue: None,
         };
         let launch = Launch {
             body: shared.registry.body_of(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::shared::Shared;
+use super::shared::{INTERNAL_QUEUE, Shared};
 use crate::model::queue::Queue;
 use crate::time::Timestamp;
 
@@ -57,6 +57,11 @@ impl Slot {
             || queue.worker_concurrency.is_some()
             || queue.partition_worker_concurrency.is_some();
         Self { shared: Arc::clone(shared), queue: queue.name.clone(), partition, limited }
+    }
+
+    /// The queue, if it is one of the application's.
+    pub(crate) fn queue(&self) -> Option<String> {
+        Some(&self.queue).filter(|queue| *queue != INTERNAL_QUEUE).cloned()
     }
 }
 

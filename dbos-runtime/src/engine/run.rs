@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::execution::{Ended, Execution};
 use super::guard::{Place, Scoped};
@@ -13,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::write::{Outcome, Receipt, Write};
 use crate::payload;
 use crate::payload::Format;
+use crate::trace;
 
 /// Runs the body and records how it ended, unless a control signal took that right away.
 pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) {
@@ -24,8 +26,15 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
         dbos.operation.workflow_id = %execution.fence.id,
         dbos.application.version = execution.shared.identity.version(),
         dbos.executor.id = execution.shared.identity.executor(),
+        dbos.application.id = execution.shared.identity.application_id.as_deref(),
+        dbos.queue.name = execution.queue.as_deref(),
         dbos.user.name = execution.user.as_deref(),
+        dbos.user.roles = execution.roles.as_deref(),
+        otel.status_code = Empty,
     );
+    if let Some(trace) = &execution.trace {
+        trace.adopt(&span);
+    }
     let ended = async {
         let end = tokio::select! {
             end = run(&execution, &body, input) => Some(end),
@@ -34,8 +43,13 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
         // Boxed: it is not needed while the body runs, which may be for days.
         Box::pin(conclude(&execution, end)).await
     }
-    .instrument(span)
+    .instrument(span.clone())
     .await;
+    if let Ended::Outcome { error, .. } = &ended {
+        trace::ended(&span, error.is_none());
+    }
+    // Before anybody hears of the end, who may look for the span.
+    drop(span);
     execution.shared.running.remove(&execution);
     execution.completion.set(ended);
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::context::Ctx;
 use super::durable::Durable;
@@ -22,6 +23,7 @@ use crate::error::{DurableError, Error, ErrorKind};
 use crate::limits;
 use crate::model::step::StepRow;
 use crate::payload;
+use crate::trace;
 
 /// A step that has been called and not yet awaited.
 pub type Step<'a, T, E> = Durable<'a, StepOptions<E>, T, E>;
@@ -236,8 +238,11 @@ where
         dbos.operation.r#type = "step",
         dbos.operation.name = %name,
         dbos.operation.workflow_id = %execution.fence.id,
+        otel.status_code = Empty,
     );
-    let result = attempts(&execution, number, &name, &options, body).instrument(span).await;
+    let result = attempts(&execution, number, &name, &options, body).instrument(span.clone()).await;
+    trace::ended(&span, result.is_ok());
+    drop(span);
     execution.live()?;
     let row = StepRow::marker(number, name, started, execution.now());
     match result {

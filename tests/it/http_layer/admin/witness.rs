@@ -1,0 +1,1 @@
+//! The official server as a witness.
