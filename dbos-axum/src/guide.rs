@@ -1,4 +1,4 @@
-//! The pages of `docs/guide` that are about this crate: their programs are doc tests.
+//! The pages of `docs/guide` about HTTP: their programs are doc tests.
 
 macro_rules! pages {
     ($($page:literal)*) => {
@@ -7,6 +7,19 @@ macro_rules! pages {
             const _: () = ();
         )*
     };
+}
+
+pages! {
+    "deployment"
+    "http-api"
+    "http-streaming"
+    "idempotency"
+    "security"
+}
+
+#[cfg(feature = "admin")]
+pages! {
+    "admin"
 }
 
 #[cfg(feature = "metrics")]
@@ -19,7 +32,12 @@ pages! {
     "openapi"
 }
 
+#[cfg(feature = "otel")]
 pages! {
-    "deployment"
-    "security"
+    "tracing"
+}
+
+#[cfg(feature = "webhooks")]
+pages! {
+    "webhooks"
 }

@@ -14,6 +14,14 @@ pub fn venv() -> PathBuf {
     environment("python-venv", REQUIREMENTS)
 }
 
+/// The last official admin server, ready to be given its arguments. It needs an older SDK than the other scripts.
+pub fn admin_server() -> Command {
+    let venv = environment("python-admin-venv", include_str!("../python/admin_requirements.txt"));
+    let mut command = Command::new(venv.join("bin/python"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python/admin_server.py"));
+    command
+}
+
 /// A virtual environment with the packages that the lines of `requirements` name.
 pub(crate) fn environment(name: &str, requirements: &str) -> PathBuf {
     installed::once(name, requirements, |home| {

@@ -1,14 +1,14 @@
 //! Where a workflow stands, and cancelling it.
 
 use axum::response::IntoResponse;
-use dbos_runtime::WorkflowInfo;
+use dbos_runtime::{WorkflowInfo, WorkflowStatus};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::caller::Caller;
+use super::params::ById;
 use crate::access::Action;
-use crate::ids::WorkflowId;
 use crate::json::Json;
 use crate::path::Path;
 use crate::problem::{self, Problem};
@@ -36,6 +36,18 @@ pub(crate) struct Status {
     attributes: Map<String, Value>,
 }
 
+impl Status {
+    /// The status as it is stored.
+    pub(crate) fn text(&self) -> &str {
+        &self.status
+    }
+
+    /// The status, if it is one that is known.
+    pub(crate) fn known(&self) -> Option<WorkflowStatus> {
+        serde_json::from_value(Value::from(self.status.as_str())).ok()
+    }
+}
+
 impl From<WorkflowInfo> for Status {
     fn from(info: WorkflowInfo) -> Self {
         let mut attributes = match info.attributes {
@@ -60,7 +72,7 @@ impl From<WorkflowInfo> for Status {
 
 pub(super) async fn show<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
 ) -> Result<Json<Status>, Problem> {
     let info = ctx.look(&id, Action::Read).await.map_err(|problem| problem.within(&ctx.seen))?;
     Ok(Json(info.into()))
@@ -68,7 +80,7 @@ pub(super) async fn show<E>(
 
 pub(super) async fn cancel<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
 ) -> Result<impl IntoResponse, Problem> {
     let span = ctx.trace.cancel(&id);
     let cancelled = async {

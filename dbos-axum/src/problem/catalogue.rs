@@ -12,7 +12,8 @@ pub(crate) struct Kind {
 
 macro_rules! catalogue {
     ($($name:ident $slug:literal $status:ident $title:literal)*) => {
-        $(pub(crate) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
+        $(#[allow(dead_code, reason = "each feature has problems of its own")]
+        pub(crate) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
 
         #[cfg(test)]
         const CATALOGUED: &[Kind] = &[$($name),*];
@@ -40,6 +41,8 @@ catalogue! {
     MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is no JSON"
     INVALID_BODY "invalid-body" UNPROCESSABLE_ENTITY "The body has another shape than the operation takes"
     TIMEOUT "timeout" GATEWAY_TIMEOUT "The answer took longer than its time limit"
+    DELIVERY_UNVERIFIED "delivery-unverified" UNAUTHORIZED "The delivery does not prove where it comes from"
+    DELIVERY_INVALID "delivery-invalid" BAD_REQUEST "The delivery cannot be read"
     UNAVAILABLE "unavailable" SERVICE_UNAVAILABLE "The service cannot answer now"
 }
 

@@ -87,6 +87,14 @@
 //!
 //! Status 504. The answer took longer than the time limit for it.
 //!
+//! # delivery-unverified
+//!
+//! Status 401. A webhook without a signature, or with one that does not fit; a callback that is forged or has expired.
+//!
+//! # delivery-invalid
+//!
+//! Status 400. A webhook that can be read in no way, or in more than one; `detail` says why.
+//!
 //! # unavailable
 //!
 //! Status 503. The database is away, or this process is shutting down. The same request may succeed soon.
@@ -266,6 +274,11 @@ impl Problem {
             self.repr.members.entry("request_id").or_insert_with(|| id.into());
         }
         self
+    }
+
+    /// The body alone, for what has no status line any more.
+    pub(crate) fn into_json(self) -> Value {
+        self.body().2
     }
 
     fn body(self) -> (StatusCode, HeaderMap, Value) {
