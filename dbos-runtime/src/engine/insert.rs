@@ -14,6 +14,7 @@ use super::{guard, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
+use crate::model::status::WorkflowStatus;
 use crate::model::workflow::{Existing, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
@@ -102,7 +103,7 @@ impl Request {
 /// What a start led to.
 pub(crate) enum Started {
     /// A new workflow, which this process runs unless it is on a queue.
-    Created(Option<Arc<Completion>>),
+    Created(WorkflowStatus, Option<Arc<Completion>>),
     Attached(Box<Existing>, Option<Arc<Completion>>),
     /// Another workflow holds the deduplication id.
     Held(WorkflowId),
@@ -111,20 +112,21 @@ pub(crate) enum Started {
 impl Started {
     pub(crate) fn attached(&self) -> Option<&str> {
         match self {
-            Self::Created(_) | Self::Held(_) => None,
+            Self::Created(..) | Self::Held(_) => None,
             Self::Attached(row, _) => Some(row.input.as_deref().unwrap_or_default()),
         }
     }
 
     pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
         match self {
-            Self::Created(local) => WorkflowHandle::new(shared, id, local, None),
+            Self::Created(status, local) => WorkflowHandle::new(shared, id, local, None).seen(Some(status)),
             Self::Held(holder) => {
                 let local = shared.running.completion_of(&holder);
                 WorkflowHandle::new(shared, holder, local, Some(String::new()))
             }
             Self::Attached(row, local) => {
-                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default()))
+                let status = WorkflowStatus::from_text(&row.status);
+                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default())).seen(status)
             }
         }
     }
@@ -188,7 +190,7 @@ pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Op
             let undecided = Undecided::prepare(shared, new)?;
             let receipt = shared.journal.submit(write, patience).await;
             match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
-                Decided::Created(completion) => return Ok(Started::Created(Some(completion))),
+                Decided::Created(completion) => return Ok(Started::Created(new.status(), Some(completion))),
                 Decided::Other(receipt) => receipt,
             }
         };
@@ -235,7 +237,7 @@ fn started(
     receipt: Option<Receipt>,
 ) -> Result<Started> {
     match receipt {
-        Some(Receipt::Done) => Ok(Started::Created(None)),
+        Some(Receipt::Done) => Ok(Started::Created(new.status(), None)),
         Some(Receipt::Exists(row)) => attach(shared, new, options, row),
         Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
             Ok(Started::Held(WorkflowId::trusted(holder)))

@@ -1,4 +1,4 @@
-//! A start that is on its way, and what runs once it has arrived.
+//! A start whose row is on its way into the database: whoever asked for it, somebody runs it once it is there.
 
 use std::sync::Arc;
 
