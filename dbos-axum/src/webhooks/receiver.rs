@@ -113,8 +113,8 @@ impl Receiver {
         let new = match (order, self.way) {
             (Order::Ignore, _) => return Ok(Fate::Ignored),
             (Order::Send(message), Way::Inbox(patience)) => {
-                let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-                self.file(id, Owner::nobody(), Task::Send { message, patience_ms }).await?
+                let until = self.dbos.now().after(patience);
+                self.file(id, Owner::nobody(), Task::Send { message, until }).await?
             }
             (Order::Send(message), Way::Direct) => {
                 let send = self.dbos.send(&message.to, &message.body).idempotency_key(id.as_str());
