@@ -1,4 +1,4 @@
-// The widget store's page: one state, one poll loop that fills it, one render() that shows it.
+// The widget store's page: one state, a poll and a few event streams that fill it, one render() that shows it.
 // The server may die at any moment. So the page never decides what happened to a purchase:
 // it sends the same request again and shows what the server says.
 
@@ -13,12 +13,14 @@ const UNKNOWN = { name: "Unknown", tone: "none", text: "This page does not know 
 const CONNECTION_LOST = "Connection lost. The server restarts; your order is safe. Reconnecting…";
 const BUY_HINT = "One click reserves one widget. You pay on the next page.";
 const FAST_POLL = 1000, SLOW_POLL = 5000;
+const FOLLOWED_AT_MOST = 2; // a browser has six connections to a server, for all its tabs together
 const FEW_ORDERS = 8;
 
 const state = {
   product: null,
   orders: null,       // newest first; null until the first answer
   viewed: null,       // the order of ?order=…, also when the list does not hold it
+  progress: new Map(), // order id -> percent, of the dispatches that were followed
   crashAllowed: null, // null until GET /demo has answered
   trouble: "",        // why there is no connection; empty while there is one
   showAll: false,
@@ -27,8 +29,9 @@ const state = {
 
 const $ = (id) => document.getElementById(id);
 const statusOf = (order) => STATUS.get(order.order_status) ?? UNKNOWN;
-const isMoving = (order) => order.order_status === PENDING || order.order_status === PAID;
-const percentOf = (order) => Math.min(100, Math.max(0, (10 - order.progress_remaining) * 10)) || 0;
+const storedPercent = (order) => Math.min(100, Math.max(0, (10 - order.progress_remaining) * 10)) || 0;
+const percentOf = (order) =>
+  (order.order_status === PAID ? state.progress.get(order.order_id) : undefined) ?? storedPercent(order);
 const money = (decimal) => `$${decimal}`; // a decimal string: never a float, so never 99.98999
 
 // --- Talking to the server ---------------------------------------------------------------------
@@ -114,11 +117,12 @@ async function poll() {
     failure = error;
   }
   if (turn !== pollTurn) return;
-  pollIn(failure || answer.orders.some(isMoving) ? FAST_POLL : SLOW_POLL);
+  pollIn(failure ? FAST_POLL : SLOW_POLL);
   if (failure) return loseConnection(failure);
   Object.assign(state, answer);
   regainConnection();
   followDecidedPayments();
+  followDispatches();
   render();
 }
 
@@ -151,6 +155,49 @@ async function askCrashAllowed() {
     if (error.passing) throw error;
     return false;
   }
+}
+
+// --- Following dispatches ----------------------------------------------------------------------
+
+// The server sends each tick of a dispatch as an event. After an outage the browser connects again by itself and says
+// which event was its last, so the bar goes on where it was. A hidden page follows nothing.
+const followed = new Map();  // order id -> EventSource
+const lastEvent = new Map(); // order id -> id of the last event
+
+function followDispatches() {
+  const { id: viewed } = currentView();
+  const moving = document.hidden ? [] : (state.orders ?? []).filter((order) => order.order_status === PAID);
+  moving.sort((a, b) => (String(b.order_id) === viewed) - (String(a.order_id) === viewed));
+  const wanted = new Map(moving.slice(0, FOLLOWED_AT_MOST).map((order) => [order.order_id, order]));
+  for (const id of followed.keys()) if (!wanted.has(id)) unfollow(id);
+  for (const [id, order] of wanted) if (!followed.has(id)) follow(id, order);
+}
+
+function follow(id, order) {
+  if (!state.progress.has(id)) state.progress.set(id, storedPercent(order));
+  const after = lastEvent.has(id) ? `?after=${lastEvent.get(id)}` : "";
+  const source = new EventSource(order.progress_url + after);
+  followed.set(id, source);
+  source.onmessage = (event) => {
+    lastEvent.set(id, event.lastEventId);
+    state.progress.set(id, Math.max(state.progress.get(id), JSON.parse(event.data).percent));
+    render();
+  };
+  source.addEventListener("end", () => {
+    unfollow(id);
+    poll();
+  });
+  source.onerror = () => {
+    if (source.readyState !== EventSource.CLOSED) return poll(); // it tries again; are the others answered?
+    unfollow(id);
+    state.progress.delete(id); // until it can be followed again, what the orders say counts
+    pollIn(FAST_POLL);
+  };
+}
+
+function unfollow(id) {
+  followed.get(id)?.close();
+  followed.delete(id);
 }
 
 // --- Views: the URL says which one, so a reload or a shared link shows the same ----------------
@@ -448,7 +495,11 @@ $("crash").addEventListener("click", () => act("crash", crash));
 $("close-toast").addEventListener("click", hideToast);
 $("show-all").addEventListener("click", () => { state.showAll = true; render(); });
 document.addEventListener("click", followLink);
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(pollTimer) : poll()));
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) return poll();
+  clearTimeout(pollTimer);
+  followDispatches();
+});
 addEventListener("popstate", openView);
 
 render();

@@ -2,13 +2,15 @@
 
 use axum::Router;
 use axum::routing::{get, post};
-use dbos_axum::{DbosLayer, Verbatim, method_not_allowed, not_found};
+use dbos_axum::{DbosLayer, WorkflowApi, method_not_allowed, not_found};
 
 use crate::http;
+use crate::http::visitor::Visitor;
 use crate::state::AppState;
 
 /// All routes of the shop.
 pub fn app(state: AppState) -> Router {
+    let layer = DbosLayer::new(state.dbos.clone());
     Router::new()
         .merge(http::page::routes())
         .route("/product", get(http::products::show))
@@ -22,6 +24,7 @@ pub fn app(state: AppState) -> Router {
         .route("/healthz", get(http::health::check))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DbosLayer::new(state.dbos.clone()).idempotency(Verbatim))
+        .layer(layer.clone())
+        .nest("/dbos", WorkflowApi::<Visitor>::new(layer).into_router())
         .with_state(state)
 }

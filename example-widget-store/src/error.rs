@@ -1,6 +1,6 @@
 //! What can go wrong, and what is said about it.
 
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dbos_axum::Problem;
@@ -23,6 +23,10 @@ pub enum StartError {
 /// Why a request is not answered as the customer hoped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShopError {
+    #[error(
+        "Open the page first, or send `Authorization: Bearer` with a random secret of at least 32 characters."
+    )]
+    Stranger,
     #[error("All widgets are sold. Please come back after the next restock.")]
     SoldOut,
     #[error("There is no order {0}.")]
@@ -49,6 +53,10 @@ impl From<dbos_runtime::Error> for ShopError {
 impl From<ShopError> for Problem {
     fn from(error: ShopError) -> Self {
         let status = match error {
+            ShopError::Stranger => {
+                let problem = Self::new(StatusCode::UNAUTHORIZED).with_detail(error.to_string());
+                return problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
             ShopError::SoldOut => StatusCode::CONFLICT,
             ShopError::NoSuchOrder(_) | ShopError::NoSuchPayment(_) => StatusCode::NOT_FOUND,
             ShopError::NoAnswerYet => StatusCode::GATEWAY_TIMEOUT,

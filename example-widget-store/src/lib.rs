@@ -13,6 +13,7 @@
 mod app;
 mod error;
 mod http;
+mod secret;
 mod state;
 
 pub mod db;

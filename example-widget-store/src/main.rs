@@ -65,9 +65,10 @@ fn welcome(settings: &Settings, addr: SocketAddr) -> String {
 Products, orders and workflows are in {database}.
 Open the page in a browser, or buy a widget from here:
 
-  curl -X POST http://{addr}/checkout/my-first-widget
-  curl -X POST http://{addr}/payment_webhook/my-first-widget/paid
-  curl http://{addr}/orders
+  me='Authorization: Bearer a-random-secret-of-32-characters-or-more'
+  payment=$(curl -X POST -H \"$me\" http://{addr}/checkout/my-first-widget)
+  curl -X POST http://{addr}/payment_webhook/$payment/paid
+  curl -H \"$me\" http://{addr}/orders
 "
     );
     if settings.crash {

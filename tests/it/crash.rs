@@ -1,53 +1,27 @@
 //! The shop is killed, at every commit boundary and at random, and started again: every order goes out once.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use harness::process::{Process, binary};
-use harness::web::{self, Answer};
+use harness::shop::Shop;
 use harness::{Fresh, on_each_backend};
 use tempfile::NamedTempFile;
-use tokio::process::Command;
 
 /// Purchases at a time: a process that starts mostly waits for the disk.
 const AT_ONCE: usize = 4;
 const SECONDS: Duration = Duration::from_secs(20);
 
-/// A running shop.
-struct Shop {
-    process: Process,
-    address: SocketAddr,
+/// Starts the shop on that database. `None` when it dies before it listens.
+async fn open(fresh: &Fresh, environment: &[(&str, &str)]) -> Option<Shop> {
+    let quick = [("WIDGET_TICK_MS", "2")];
+    Shop::open(fresh, &[&quick, environment].concat()).await
 }
 
-impl Shop {
-    /// Starts the shop on that database. `None` when it dies before it listens.
-    async fn open(fresh: &Fresh, environment: &[(&str, &str)]) -> Option<Self> {
-        let mut command = Command::new(binary("WIDGET_STORE_BIN", "example-widget-store"));
-        command
-            .env("DBOS_DATABASE_URL", fresh.url())
-            .env("WIDGET_ADDR", "127.0.0.1:0")
-            .env("WIDGET_TICK_MS", "2")
-            .env("RUST_LOG", "warn")
-            .envs(environment.iter().copied());
-        let mut process = Process::spawn(&mut command);
-        let line = process.line_unless_it_ends(SECONDS, |line| line.starts_with("listening on ")).await?;
-        let address = line.trim_start_matches("listening on http://").trim().parse().ok()?;
-        Some(Self { process, address })
-    }
-
-    async fn post(&self, path: &str) -> Option<Answer> {
-        web::request(self.address, "POST", path).await.ok()
-    }
-
-    /// Buys and pays. `None` when the shop dies on the way.
-    async fn sell(&self, key: &str) -> Option<()> {
-        let bought = self.post(&format!("/checkout/{key}")).await?;
-        assert_eq!(bought, Answer { status: 200, body: key.to_owned() });
-        let paid = self.post(&format!("/payment_webhook/{key}/paid")).await?;
-        assert_eq!(paid.status, 200, "{}", paid.body);
-        Some(())
-    }
+/// Buys and pays. `None` when the shop dies on the way.
+async fn sell(shop: &Shop, key: &str) -> Option<()> {
+    let payment_id = shop.reserve(key).await?;
+    assert!(payment_id.starts_with(&format!("h1:checkout:{key}:")), "{payment_id}");
+    shop.pay(&payment_id).await
 }
 
 /// Waits until every order has been dispatched and every workflow has ended, or the shop has died.
@@ -86,6 +60,7 @@ async fn check(fresh: &Fresh, orders: i64, context: &str) {
             "SELECT count(*) FROM operation_outputs WHERE function_name = 'advance_order'",
             orders * 10,
         ),
+        ("progress", "SELECT count(*) FROM streams WHERE key = 'progress'", orders * 11),
         ("messages", "SELECT count(*) FROM notifications", orders),
         ("unread", "SELECT count(*) FROM notifications WHERE NOT consumed", 0),
         ("owners", "SELECT count(*) FROM workflow_status WHERE owner_xid IS NOT NULL", 0),
@@ -107,12 +82,12 @@ async fn sell_through_a_crash(fresh: &Fresh, crashes: &[&str]) -> usize {
         assert!(attempt < 10, "the shop dies again and again");
         let environment: Vec<_> =
             crashes.get(attempt).map(|failpoint| ("DBOS_FAILPOINT", *failpoint)).into_iter().collect();
-        let Some(mut shop) = Shop::open(fresh, &environment).await else {
+        let Some(mut shop) = open(fresh, &environment).await else {
             deaths += 1;
             continue;
         };
         // The customer's browser tries again with the same key until it has an answer.
-        if shop.sell("order-1").await.is_some() && settled(fresh, &mut shop).await {
+        if sell(&shop, "order-1").await.is_some() && settled(fresh, &mut shop).await {
             shop.process.kill9().await;
             break;
         }
@@ -125,8 +100,8 @@ async fn sell_through_a_crash(fresh: &Fresh, crashes: &[&str]) -> usize {
 async fn boundaries_of_a_purchase(fresh: &Fresh) -> Vec<String> {
     let log = NamedTempFile::new().unwrap();
     let path = log.path().to_str().unwrap();
-    let mut shop = Shop::open(fresh, &[("DBOS_FAILPOINT_LOG", path)]).await.unwrap();
-    shop.sell("order-1").await.unwrap();
+    let mut shop = open(fresh, &[("DBOS_FAILPOINT_LOG", path)]).await.unwrap();
+    sell(&shop, "order-1").await.unwrap();
     assert!(settled(fresh, &mut shop).await);
     shop.process.kill9().await;
     std::fs::read_to_string(path).unwrap().lines().map(ToOwned::to_owned).collect()
@@ -169,13 +144,13 @@ on_each_backend! {
         // A fixed sequence: a failure can be run again.
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         for round in 0..ROUNDS {
-            let Some(mut shop) = Shop::open(&fresh, &[]).await else { panic!("nothing killed it") };
+            let Some(mut shop) = open(&fresh, &[]).await else { panic!("nothing killed it") };
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let life = Duration::from_millis((random >> 33) % 120);
             // The last order of the round before may have got no answer: it is tried again with this one.
             let orders = async {
                 for key in [round.saturating_sub(1), round] {
-                    if shop.sell(&format!("order-{key}")).await.is_none() {
+                    if sell(&shop, &format!("order-{key}")).await.is_none() {
                         break;
                     }
                 }
@@ -184,9 +159,9 @@ on_each_backend! {
             let _ = tokio::time::timeout(life, orders).await;
             shop.process.kill9().await;
         }
-        let mut shop = Shop::open(&fresh, &[]).await.unwrap();
+        let mut shop = open(&fresh, &[]).await.unwrap();
         for round in 0..ROUNDS {
-            shop.sell(&format!("order-{round}")).await.unwrap();
+            sell(&shop, &format!("order-{round}")).await.unwrap();
         }
         assert!(settled(&fresh, &mut shop).await);
         check(&fresh, 50, "after fifty kills").await;

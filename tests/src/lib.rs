@@ -11,6 +11,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod python;
+pub mod shop;
 pub mod web;
 
 use dbos_runtime::{Builder, Dbos};

@@ -25,6 +25,20 @@ pub async fn request(server: SocketAddr, method: &str, path: &str) -> io::Result
     exchange(server, method, path, &[], "").await
 }
 
+/// The same with further headers.
+///
+/// # Errors
+///
+/// As [`request`].
+pub async fn request_with(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Answer> {
+    exchange(server, method, path, headers, "").await
+}
+
 /// The same with a JSON body.
 ///
 /// # Errors
@@ -45,14 +59,15 @@ pub async fn post(
     headers: &[(&str, String)],
     body: &str,
 ) -> io::Result<Answer> {
-    exchange(server, "POST", path, headers, body).await
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    exchange(server, "POST", path, &headers, body).await
 }
 
 async fn exchange(
     server: SocketAddr,
     method: &str,
     path: &str,
-    headers: &[(&str, String)],
+    headers: &[(&str, &str)],
     body: &str,
 ) -> io::Result<Answer> {
     let mut socket = TcpStream::connect(server).await?;

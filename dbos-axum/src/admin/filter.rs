@@ -45,6 +45,9 @@ pub(super) struct Wanted {
     load_output: Option<bool>,
 }
 
+/// How a filter takes a condition.
+type Narrow<T> = fn(Filter, T) -> Filter;
+
 /// One text, or several.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a text or a list of texts")]
@@ -64,11 +67,16 @@ impl Texts {
 }
 
 impl Wanted {
+    /// The same of what waits on a queue. The official servers load what that has returned unless told not to.
+    pub(super) fn queued(self) -> Self {
+        Self { queues_only: Some(true), load_output: Some(self.load_output != Some(false)), ..self }
+    }
+
     /// The filter, which loads payloads if they may be `shown`.
     pub(super) fn filter(self, shown: bool) -> Result<Filter, Problem> {
         let mut filter = Filter::new().limit(page("limit", self.limit.unwrap_or(MOST), 1, MOST)?);
         filter = filter.offset(page("offset", self.offset.unwrap_or(0), 0, i64::from(u32::MAX))?.into());
-        let texts: [(Option<Texts>, fn(Filter, Vec<String>) -> Filter); 10] = [
+        let texts: [(_, Narrow<Vec<String>>); 10] = [
             (self.workflow_uuids.map(Texts::Many), |filter, texts| filter.ids(texts)),
             (self.workflow_name, |filter, texts| filter.names(texts)),
             (self.authenticated_user, |filter, texts| filter.users(texts)),
@@ -92,7 +100,7 @@ impl Wanted {
             filter =
                 filter.statuses(statuses.iter().map(|text| status(text)).collect::<Result<Vec<_>, _>>()?);
         }
-        let times: [(Option<String>, fn(Filter, Timestamp) -> Filter); 6] = [
+        let times: [(_, Narrow<Timestamp>); 6] = [
             (self.start_time, Filter::created_after),
             (self.end_time, Filter::created_before),
             (self.completed_after, Filter::completed_after),
@@ -114,16 +122,19 @@ impl Wanted {
         if let Some(has) = self.has_parent {
             filter = filter.has_parent(has);
         }
-        let flags: [(Option<bool>, fn(Filter) -> Filter); 4] = [
-            (self.queues_only, Filter::queued),
-            (self.sort_desc, Filter::newest_first),
-            (self.load_input.filter(|_| shown), Filter::with_input),
-            (self.load_output.filter(|_| shown), Filter::with_output),
-        ];
-        Ok(flags
-            .into_iter()
-            .filter(|(flag, _)| *flag == Some(true))
-            .fold(filter, |filter, (_, set)| set(filter)))
+        if self.queues_only == Some(true) {
+            filter = filter.queued();
+        }
+        if self.sort_desc == Some(true) {
+            filter = filter.newest_first();
+        }
+        if shown && self.load_input == Some(true) {
+            filter = filter.with_input();
+        }
+        if shown && self.load_output == Some(true) {
+            filter = filter.with_output();
+        }
+        Ok(filter)
     }
 }
 

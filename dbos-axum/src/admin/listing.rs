@@ -1,7 +1,7 @@
 //! Workflows are listed and looked into.
 
 use axum::extract::{FromRequestParts, Query};
-use dbos_runtime::{Filter, StepFilter};
+use dbos_runtime::StepFilter;
 use http::request::Parts;
 use serde::Deserialize;
 
@@ -18,24 +18,20 @@ const MOST_STEPS: i64 = 10_000;
 type Wish = Result<OrDefault<Object<Wanted>>, Problem>;
 
 pub(super) async fn list<E>(operator: Operator<E>, wish: Wish) -> Result<Json<Vec<Workflow>>, Problem> {
-    found(&operator, wish, |filter| filter).await
+    found(&operator, wish).await
 }
 
 pub(super) async fn list_queued<E>(
     operator: Operator<E>,
     wish: Wish,
 ) -> Result<Json<Vec<Workflow>>, Problem> {
-    found(&operator, wish, Filter::queued).await
+    found(&operator, wish.map(|OrDefault(Object(wanted))| OrDefault(Object(wanted.queued())))).await
 }
 
-async fn found<E>(
-    operator: &Operator<E>,
-    wish: Wish,
-    narrow: fn(Filter) -> Filter,
-) -> Result<Json<Vec<Workflow>>, Problem> {
+async fn found<E>(operator: &Operator<E>, wish: Wish) -> Result<Json<Vec<Workflow>>, Problem> {
     let listed = async {
         let OrDefault(Object(wanted)) = wish?;
-        let filter = narrow(wanted.filter(operator.settings.show_payloads)?);
+        let filter = wanted.filter(operator.settings.show_payloads)?;
         Ok(operator.dbos().workflows().list(&filter).await?)
     };
     let workflows = listed.await.map_err(|problem: Problem| operator.told(problem))?;

@@ -131,7 +131,7 @@ struct Shown<'a> {
 impl Shown<'_> {
     /// Compact JSON.
     fn value(&self, field: Field<'_>, payload: Option<Payload>) -> Option<String> {
-        match self.read(field, payload?) {
+        match self.read(field, &payload?) {
             Ok(Value::Null) => None,
             Ok(value) => Some(value.to_string()),
             Err(unread) => Some(unread),
@@ -140,7 +140,7 @@ impl Shown<'_> {
 
     /// The message of an error.
     fn error(&self, field: Field<'_>, payload: Option<Payload>) -> Option<String> {
-        match self.read(field, payload?) {
+        match self.read(field, &payload?) {
             Ok(Value::Null) => None,
             Ok(value) => match value.get("message").and_then(Value::as_str) {
                 Some(message) => Some(message.to_owned()),
@@ -151,7 +151,7 @@ impl Shown<'_> {
     }
 
     /// What only another language reads is nothing that could be redacted: only its format is told.
-    fn read(&self, field: Field<'_>, payload: Payload) -> Result<Value, String> {
+    fn read(&self, field: Field<'_>, payload: &Payload) -> Result<Value, String> {
         let unread = || format!("<{}>", payload.format().unwrap_or("not JSON"));
         let mut value = payload.json().ok_or_else(unread)?;
         if let Some(redactor) = &self.settings.redactor {

@@ -26,13 +26,14 @@ pub struct Order {
     order_status: i64,
     last_update_time: String,
     progress_remaining: i64,
-    payment_id: String,
+    /// The id of the workflow that makes the purchase.
+    pub payment_id: String,
 }
 
 /// Writes a new order, and gives its number.
-pub async fn create(db: &mut AnyConnection, payment_id: &str) -> sqlx::Result<i64> {
-    let sql = "INSERT INTO orders (payment_id) VALUES ($1) RETURNING order_id";
-    sqlx::query_scalar(sql).bind(payment_id).fetch_one(db).await
+pub async fn create(db: &mut AnyConnection, payment_id: &str, owner: &str) -> sqlx::Result<i64> {
+    let sql = "INSERT INTO orders (payment_id, owner) VALUES ($1, $2) RETURNING order_id";
+    sqlx::query_scalar(sql).bind(payment_id).bind(owner).fetch_one(db).await
 }
 
 /// Moves an order to another status.
@@ -53,9 +54,10 @@ pub async fn advance(db: &mut AnyConnection, order: i64) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// One order.
-pub async fn find(db: &mut AnyConnection, order: i64) -> sqlx::Result<Option<Order>> {
-    sqlx::query_as("SELECT * FROM orders_as_text WHERE order_id = $1").bind(order).fetch_optional(db).await
+/// One order of that owner's.
+pub async fn find(db: &mut AnyConnection, order: i64, owner: &str) -> sqlx::Result<Option<Order>> {
+    let sql = "SELECT * FROM orders_as_text WHERE order_id = $1 AND owner = $2";
+    sqlx::query_as(sql).bind(order).bind(owner).fetch_optional(db).await
 }
 
 /// Whether an order waits, or has waited, for this payment.
@@ -65,8 +67,8 @@ pub async fn has_payment(db: &mut AnyConnection, payment_id: &str) -> sqlx::Resu
     Ok(order.is_some())
 }
 
-/// The newest orders, newest first.
-pub async fn newest(db: &mut AnyConnection) -> sqlx::Result<Vec<Order>> {
-    let sql = "SELECT * FROM orders_as_text ORDER BY order_id DESC LIMIT $1";
-    sqlx::query_as(sql).bind(PAGE).fetch_all(db).await
+/// The newest orders of that owner's, newest first.
+pub async fn newest(db: &mut AnyConnection, owner: &str) -> sqlx::Result<Vec<Order>> {
+    let sql = "SELECT * FROM orders_as_text WHERE owner = $1 ORDER BY order_id DESC LIMIT $2";
+    sqlx::query_as(sql).bind(owner).bind(PAGE).fetch_all(db).await
 }

@@ -9,3 +9,4 @@ pub(crate) mod orders;
 pub(crate) mod page;
 pub(crate) mod payment;
 pub(crate) mod products;
+pub(crate) mod visitor;

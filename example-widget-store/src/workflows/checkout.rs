@@ -26,7 +26,8 @@ const PAID: &str = "paid";
 
 async fn create_order(ctx: &Ctx) -> Result<i64> {
     let payment_id = ctx.workflow_id().clone();
-    let create = async move |tx: &mut _| Ok(orders::create(tx, payment_id.as_str()).await?);
+    let owner = ctx.authenticated_user().unwrap_or_default().to_owned();
+    let create = async move |tx: &mut _| Ok(orders::create(tx, payment_id.as_str(), &owner).await?);
     ctx.transaction(&ctx.state().db, "create_order", create).await
 }
 
@@ -47,9 +48,9 @@ async fn mark_paid(ctx: &Ctx, order: i64) -> Result<()> {
     ctx.transaction(&ctx.state().db, "mark_paid", mark).await
 }
 
-/// The id of the dispatch. A customer's key has no `::`, so nobody can take this id before.
-fn dispatch_of(ctx: &Ctx) -> String {
-    format!("{}::dispatch", ctx.workflow_id())
+/// The id of a purchase's dispatch. A customer's key has no `::`, so nobody can take this id before.
+pub fn dispatch_of(payment_id: &str) -> String {
+    format!("{payment_id}::dispatch")
 }
 
 // ---- Body -------------------------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ pub async fn checkout(ctx: Ctx) -> Result<()> {
         ctx.set_event(PAYMENT_ID, ctx.workflow_id()).await?;
         if wait_for_payment(&ctx).await? {
             mark_paid(&ctx, order).await?;
-            ctx.start(dispatch_order, order).id(dispatch_of(&ctx)).await?;
+            ctx.start(dispatch_order, order).id(dispatch_of(ctx.workflow_id().as_str())).await?;
         } else {
             undo_reserve_inventory(&ctx).await?;
             cancel_order(&ctx, order).await?;

@@ -1,47 +1,20 @@
 //! Real shops that are killed, frozen and taken for dead.
 
-use std::net::SocketAddr;
-
-use harness::process::{Process, binary};
-use harness::web;
-use tokio::process::Command;
+use harness::shop::Shop;
 
 use super::*;
 
-/// A shop as a process of its own.
-struct Shop {
-    process: Process,
-    address: SocketAddr,
+async fn open(fresh: &Fresh) -> Shop {
+    Shop::open(fresh, &[("WIDGET_TICK_MS", "20")]).await.expect("the shop opens")
 }
 
-impl Shop {
-    async fn open(fresh: &Fresh) -> Self {
-        let mut command = Command::new(binary("WIDGET_STORE_BIN", "example-widget-store"));
-        command
-            .env("DBOS_DATABASE_URL", fresh.url())
-            .env("WIDGET_ADDR", "127.0.0.1:0")
-            .env("WIDGET_TICK_MS", "20")
-            .env("RUST_LOG", "warn");
-        let mut process = Process::spawn(&mut command);
-        let line = process.line(Duration::from_secs(20), |line| line.starts_with("listening on ")).await;
-        let address = line.trim_start_matches("listening on http://").trim().parse().unwrap();
-        Self { process, address }
-    }
+/// Purchases that wait for their payment: the payments' ids.
+async fn checkout(shop: &Shop, prefix: &str, many: usize) -> Vec<String> {
+    join_all((0..many).map(async |n| shop.reserve(&format!("{prefix}{n}")).await.unwrap())).await
+}
 
-    async fn post(&self, path: &str) {
-        let answer = web::request(self.address, "POST", path).await.unwrap();
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-    }
-
-    /// Purchases that wait for their payment.
-    async fn checkout(&self, prefix: &str, many: usize) {
-        join_all((0..many).map(async |n| self.post(&format!("/checkout/{prefix}{n}")).await)).await;
-    }
-
-    async fn pay(&self, prefix: &str, many: usize) {
-        join_all((0..many).map(async |n| self.post(&format!("/payment_webhook/{prefix}{n}/paid")).await))
-            .await;
-    }
+async fn pay(shop: &Shop, payments: &[String]) {
+    join_all(payments.iter().map(async |payment| shop.pay(payment).await.unwrap())).await;
 }
 
 /// Waits until that many orders have gone out, and checks that nothing happened twice or not at all.
@@ -81,21 +54,22 @@ async fn executor_of(fresh: &Fresh, id: &str) -> String {
 async fn a_killed_process_s_fifty_workflows_are_finished_by_its_two_peers_and_its_name_is_free() {
     const MANY: usize = 50;
     let fresh = harness::fresh(Backend::Postgres).await;
-    let mut dies = Shop::open(&fresh).await;
-    let (second, third) = tokio::join!(Shop::open(&fresh), Shop::open(&fresh));
-    dies.checkout("order", MANY).await;
-    second.checkout("own", 1).await;
-    assert_eq!(executor_of(&fresh, "order0").await, "executor-1");
+    let mut dies = open(&fresh).await;
+    let (second, third) = tokio::join!(open(&fresh), open(&fresh));
+    let orders = checkout(&dies, "order", MANY).await;
+    let own = checkout(&second, "own", 1).await;
+    assert_eq!(executor_of(&fresh, &orders[0]).await, "executor-1");
     dies.process.kill9().await;
-    until_taken_up(&fresh, "order", MANY).await;
-    third.pay("order", MANY).await;
-    third.pay("own", 1).await;
+    until_taken_up(&fresh, "h1:checkout:order", MANY).await;
+    pay(&third, &orders).await;
+    pay(&third, &own).await;
     settled(&fresh, 51).await;
-    let attempts = "SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'own0'";
-    assert_eq!(fresh.scalar(attempts).await, 1, "the living were left alone");
-    let again = Shop::open(&fresh).await;
-    again.checkout("again", 1).await;
-    assert_eq!(executor_of(&fresh, "again0").await, "executor-1");
+    let attempts =
+        format!("SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = '{}'", own[0]);
+    assert_eq!(fresh.scalar(&attempts).await, 1, "the living were left alone");
+    let again = open(&fresh).await;
+    let bought = checkout(&again, "again", 1).await;
+    assert_eq!(executor_of(&fresh, &bought[0]).await, "executor-1");
 }
 
 // F30: frozen is not dead. Frozen and cut off is, and the process that wakes up then does no harm.
@@ -103,8 +77,8 @@ async fn a_killed_process_s_fifty_workflows_are_finished_by_its_two_peers_and_it
 async fn a_frozen_process_keeps_its_work_until_it_is_cut_off_and_does_no_harm_when_it_wakes() {
     const MANY: usize = 20;
     let fresh = harness::fresh(Backend::Postgres).await;
-    let frozen = Shop::open(&fresh).await;
-    let lives = Shop::open(&fresh).await;
+    let frozen = open(&fresh).await;
+    let lives = open(&fresh).await;
     // Judges quickly, and runs nothing.
     let judge = Dbos::builder("widget-store")
         .database_url(fresh.url())
@@ -112,38 +86,36 @@ async fn a_frozen_process_keeps_its_work_until_it_is_cut_off_and_does_no_harm_wh
         .application_version("judge");
     let judge = judge.polling_interval(Duration::from_millis(50)).launch().await.unwrap();
 
-    frozen.checkout("order", MANY).await;
+    let orders = checkout(&frozen, "order", MANY).await;
     // Half of them are being dispatched when the world stops.
-    frozen.pay("order", MANY / 2).await;
+    let (paid, unpaid) = orders.split_at(MANY / 2);
+    pay(&frozen, paid).await;
     until_rows(&fresh, MANY / 2, "workflow_status WHERE name = 'dispatch_order'").await;
     frozen.process.stop();
     // Two dead ones, one after the other: in between the frozen one is looked at twice.
+    let mut others = Vec::new();
     for dead in ["first", "second"] {
-        let mut dies = Shop::open(&fresh).await;
-        dies.checkout(dead, 1).await;
+        let mut dies = open(&fresh).await;
+        others.extend(checkout(&dies, dead, 1).await);
         dies.process.kill9().await;
-        until_taken_up(&fresh, dead, 1).await;
+        until_taken_up(&fresh, &format!("h1:checkout:{dead}"), 1).await;
     }
-    let again =
-        "SELECT count(*) FROM workflow_status WHERE recovery_attempts > 1 AND workflow_uuid LIKE 'order%'";
+    let again = "SELECT count(*) FROM workflow_status WHERE recovery_attempts > 1 AND workflow_uuid LIKE 'h1:checkout:order%'";
     assert_eq!(fresh.scalar(again).await, 0, "a frozen process is not dead");
 
     let sessions = "SELECT DISTINCT l.pid FROM pg_locks l JOIN workflow_status w
          ON split_part(w.owner_xid, '@', 2) = ((l.classid::int8 << 32) | l.objid::int8)::text
-         WHERE l.locktype = 'advisory' AND l.granted AND w.workflow_uuid LIKE 'order%'";
+         WHERE l.locktype = 'advisory' AND l.granted AND w.workflow_uuid LIKE 'h1:checkout:order%'";
     let session = fresh.scalar(sessions).await;
     super::locks::end_session(&fresh, session).await;
-    let unpaid = "workflow_status WHERE name = 'checkout' AND workflow_uuid LIKE 'order%' \
+    let adopted = "workflow_status WHERE name = 'checkout' AND workflow_uuid LIKE 'h1:checkout:order%' \
                   AND status = 'PENDING' AND recovery_attempts = 2";
-    until_rows(&fresh, MANY - MANY / 2, unpaid).await;
-    lives.pay("first", 1).await;
-    lives.pay("second", 1).await;
-    join_all((MANY / 2..MANY).map(async |n| lives.post(&format!("/payment_webhook/order{n}/paid")).await))
-        .await;
+    until_rows(&fresh, unpaid.len(), adopted).await;
+    pay(&lives, &others).await;
+    pay(&lives, unpaid).await;
     frozen.process.cont();
     settled(&fresh, 22).await;
-    frozen.checkout("awake", 1).await;
-    frozen.pay("awake", 1).await;
+    pay(&frozen, &checkout(&frozen, "awake", 1).await).await;
     settled(&fresh, 23).await;
     judge.shutdown(Duration::ZERO).await;
 }

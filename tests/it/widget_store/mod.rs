@@ -1,6 +1,7 @@
 //! The shop as its customers see it.
 
 mod http;
+mod visitors;
 
 use std::time::Duration;
 
@@ -14,7 +15,11 @@ const PENDING: i64 = 0;
 const DISPATCHED: i64 = 1;
 const PAID: i64 = 2;
 
-/// An open shop with its customers' browser.
+/// Whose requests are sent unless said.
+const ADA: &str = "Bearer the-secret-of-ada-which-nobody-knows";
+const BOB: &str = "Bearer the-secret-of-bob-which-nobody-knows";
+
+/// An open shop, and a way to ask it.
 struct Shop {
     state: AppState,
     client: Client,
@@ -38,11 +43,11 @@ impl Shop {
     }
 
     async fn get(&self, path: &str) -> Response {
-        self.client.get(path).send().await
+        self.client.get(path).header("authorization", ADA).send().await
     }
 
     async fn post(&self, path: &str) -> Response {
-        self.client.post(path).send().await
+        self.client.post(path).header("authorization", ADA).send().await
     }
 
     /// Reserves a widget, and gives the payment id.
