@@ -6,6 +6,11 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+/// A start by Bob.
+fn start_by_bob(client: &Client, key: &str) -> harness::http::Request {
+    client.post("/dbos/start/family").header("x-user", "bob").header("idempotency-key", key)
+}
+
 on_each_backend! {
     async fn a_start_says_where_its_workflow_is_and_a_second_one_finds_it(fresh: Fresh) {
         let (dbos, client) = served(&fresh).await;
@@ -182,6 +187,12 @@ on_each_backend! {
         assert_eq!(workflows(&fresh).await, 2);
         for reserved in ["sched-nightly", "dbos-x", "_dbos_x", "h1:checkout:a:b", "wh:stripe:a"] {
             is_problem(&start(&verbatim, "checkout", reserved).await, 400, Some("idempotency-key-invalid"));
+        }
+
+        // Nobody finds out what a foreign workflow was started with.
+        for count in [2, 3] {
+            let request = start_by_bob(&verbatim, "inv-7").json(&json!({"item": "cup", "count": count}));
+            is_problem(&request.send().await, 409, Some("workflow-id-conflict"));
         }
 
         // A key that is scoped leads to no child of anybody, whatever its name is.
