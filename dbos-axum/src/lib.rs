@@ -106,6 +106,8 @@ mod auth;
 mod ctx;
 mod event;
 mod fallback;
+#[cfg(doctest)]
+mod guide;
 mod ids;
 mod json;
 mod key;

@@ -73,7 +73,8 @@ fn every_promise_of_the_readme_names_tests_that_are_there() {
 
 #[test]
 fn every_page_of_the_guide_is_compiled_and_listed() {
-    let compiled = fs::read_to_string(root().join("dbos-runtime/src/guide.rs")).unwrap();
+    let crates = ["dbos-runtime", "dbos-axum"].map(|name| root().join(name).join("src/guide.rs"));
+    let compiled = crates.map(|path| fs::read_to_string(path).unwrap()).concat();
     let listed = fs::read_to_string(root().join("docs/guide/README.md")).unwrap();
     let mut pages = 0;
     for entry in fs::read_dir(root().join("docs/guide")).unwrap() {
