@@ -111,6 +111,11 @@ impl DbosCtx {
         &self.draining
     }
 
+    /// On whose behalf this is.
+    pub(crate) fn caller(&self) -> &Principal {
+        &self.owner
+    }
+
     /// Starts a workflow under the request's idempotency key, or finds the one that the key has started. Without a
     /// key, it starts one under a fresh id.
     ///

@@ -16,6 +16,7 @@ use crate::access::{AccessPolicy, OwnersOnly};
 use crate::links::Links;
 use crate::redact::{Field, Redactor};
 use crate::scope::{KeyMapping, Scoped, Verbatim};
+use crate::sse::{Admission, StreamLimits, StreamTokens, Watches};
 #[cfg(feature = "webhooks")]
 use crate::webhooks::Callbacks;
 
@@ -66,6 +67,10 @@ pub(crate) struct Settings {
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     #[cfg(feature = "webhooks")]
     pub(crate) callbacks: Option<Callbacks>,
+    pub(crate) streams: Arc<Admission>,
+    pub(crate) stream_tokens: Option<StreamTokens>,
+    pub(crate) public_streams: HashSet<String>,
+    pub(crate) watches: Arc<Watches>,
     pub(crate) links: Links,
     #[cfg(feature = "otel")]
     pub(crate) trust_incoming_trace: bool,
@@ -104,6 +109,10 @@ impl DbosLayer {
             redactor: None,
             #[cfg(feature = "webhooks")]
             callbacks: None,
+            streams: Arc::new(Admission::new(StreamLimits::default())),
+            stream_tokens: None,
+            public_streams: HashSet::new(),
+            watches: Arc::default(),
             links: Links::below(API),
             #[cfg(feature = "otel")]
             trust_incoming_trace: true,
@@ -167,6 +176,20 @@ impl DbosLayer {
         self
     }
 
+    /// How many event streams may be open, and how long; see [`StreamLimits`].
+    #[must_use]
+    pub fn streams(mut self, limits: StreamLimits) -> Self {
+        self.settings().streams = Arc::new(Admission::new(limits));
+        self
+    }
+
+    /// Lets browsers read a stream with a token in its address; see [`StreamTokens`].
+    #[must_use]
+    pub fn stream_tokens(mut self, tokens: StreamTokens) -> Self {
+        self.settings().stream_tokens = Some(tokens);
+        self
+    }
+
     /// Whether what a request does belongs to the trace that its `traceparent` names, which it does unless said. At a
     /// public edge, where anybody can write that header, say `false`: then a trace of its own begins, linked to the
     /// other one.
@@ -205,7 +228,7 @@ impl DbosLayer {
         self.settings.links.path()
     }
 
-    fn settings(&mut self) -> &mut Settings {
+    pub(crate) fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
     }
 }

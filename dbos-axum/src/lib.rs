@@ -168,3 +168,4 @@ pub use scope::{KeyMapping, Scoped, Verbatim};
 pub use send::Sent;
 #[cfg(feature = "serve")]
 pub use serve::{Serve, serve, terminated};
+pub use sse::{ShortSecret, StreamLimits, StreamRead, StreamReply, StreamSse, StreamTokens};

@@ -2,14 +2,15 @@
 
 use http::StatusCode;
 use serde_json::Value;
+use utoipa::openapi::path::Parameter;
 
 use super::WorkflowApi;
 use super::exposed::Exposures;
 use super::operation::{Operation, ROUTES};
 use super::options::StartOption;
 use super::status::Status;
-use crate::openapi::parameters::{idempotency_key, integer, one_of, prefer, query, text};
-use crate::openapi::schemas::{Event, Events, Outcome, Pending, Sent, Started, Unpublished};
+use crate::openapi::parameters::{idempotency_key, integer, last_event_id, one_of, prefer, query, text};
+use crate::openapi::schemas::{Event, Events, Outcome, Page, Pending, Sent, Started, Unpublished};
 use crate::openapi::{About, Described, OpenApi, SecurityScheme};
 use crate::problem;
 
@@ -93,7 +94,15 @@ impl Operation {
             Self::Cancel => Described::new("cancelWorkflow", "Cancels a workflow.")
                 .details("It stops at its next step; a step that is running may finish, but is not recorded.")
                 .answers::<Status>(StatusCode::ACCEPTED, "It is cancelled.")
-                .refuses(&[problem::NOT_FOUND, problem::ALREADY_ENDED]),
+                .refuses(&[problem::NOT_FOUND, problem::ALREADY_ENDED, problem::CROSS_SITE]),
+            Self::Stream => stream(),
+            Self::Watch => Described::new("watchWorkflow", "A workflow's status and steps, as they change.")
+                .takes(last_event_id())
+                .takes(after())
+                .streams("Each change, then `end`.")
+                .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+                .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` only.")
+                .refuses(&[problem::NOT_FOUND]),
         }
     }
 }
@@ -110,7 +119,12 @@ fn start(exposures: &Exposures) -> Described {
             .answers::<Started>(StatusCode::ACCEPTED, "It is at work.")
             .headers(&[ID, REPLAYED, EXPIRES, LATER, PREFERENCE, "location"])
             .leads_to("$response.body#/workflow_id", ABOUT_IT)
-            .refuses(&[problem::NOT_EXPOSED, problem::NOT_AUTHORIZED, problem::INVALID_BODY])
+            .refuses(&[
+                problem::NOT_EXPOSED,
+                problem::NOT_AUTHORIZED,
+                problem::CROSS_SITE,
+                problem::INVALID_BODY,
+            ])
             .refuses(&[problem::KEY_INVALID, problem::KEY_REUSED, problem::KEY_IN_USE, problem::ID_CONFLICT]);
     let start = if exposures.key_required { start.refuses(&[problem::KEY_MISSING]) } else { start };
     let start = match exposures.names() {
@@ -136,11 +150,36 @@ fn start(exposures: &Exposures) -> Described {
     })
 }
 
+fn stream() -> Described {
+    let from = "Where a client begins that has nothing yet: `tail` skips what is there.";
+    Described::new("readStream", "A workflow's stream, live as server-sent events, or a page of it.")
+        .details("`Accept` decides which. An event's id is the offset of its value; `end` comes last.")
+        .takes(last_event_id())
+        .takes(after())
+        .takes(query("from", from, one_of(vec!["tail".to_owned()])))
+        .takes(query(
+            "access_token",
+            "A token for this stream, for clients that cannot send headers.",
+            text(),
+        ))
+        .takes(prefer())
+        .streams("The values from there on.")
+        .answers::<Page>(StatusCode::OK, "A page of values. With `Prefer: wait` it waits for one.")
+        .headers(&[PREFERENCE])
+        .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+        .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` or `application/json`.")
+        .refuses(&[problem::NOT_FOUND, problem::UNAUTHENTICATED])
+}
+
+fn after() -> Parameter {
+    query("after", "As `Last-Event-ID`, for clients that cannot send it.", text())
+}
+
 fn send(send: Described) -> Described {
     send.details("Under an idempotency key it arrives once, however often the request comes.")
         .takes(idempotency_key())
         .body::<Value>("The message.")
         .answers::<Sent>(StatusCode::ACCEPTED, "It is sent.")
         .headers(&[ID, REPLAYED])
-        .refuses(&[problem::NOT_FOUND, problem::KEY_INVALID])
+        .refuses(&[problem::NOT_FOUND, problem::KEY_INVALID, problem::CROSS_SITE])
 }

@@ -13,6 +13,7 @@ mod params;
 mod result;
 mod start;
 mod status;
+mod streams;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -34,6 +35,8 @@ pub use options::StartOption;
 use exposed::Exposures;
 use operation::ROUTES;
 
+pub(crate) use status::Status;
+
 /// Bytes of a request's body, unless said.
 const BODY_BYTES: usize = 1024 * 1024;
 
@@ -48,6 +51,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 /// | `GET /workflows/{id}/events/{key}` | one event; `Prefer: wait=n` waits for it |
 /// | `POST /workflows/{id}/messages`, `/messages/{topic}` | sends it a message |
 /// | `POST /workflows/{id}/cancel` | cancels it |
+/// | `GET /workflows/{id}/streams/{key}` | the values of a stream: live as server-sent events, or a page of them as JSON |
+/// | `GET /workflows/{id}/watch` | its status and its steps as server-sent events, to its end |
 ///
 /// Nest it; it finds out where it is for the links in its answers. It authenticates by itself: `E` is an extractor, so
 /// no order of layers leaves a route open. A caller sees their own workflows only; the answer about anything else is
@@ -140,6 +145,12 @@ impl<E> WorkflowApi<E> {
     /// Methods and paths of the routes, below where the router is nested.
     pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
         ROUTES.iter().map(|route| (route.method.name(), route.path))
+    }
+
+    /// Opens the streams of that key, of every workflow, to everybody who knows the workflow's id, without authentication.
+    pub fn public_stream(mut self, key: impl Into<String>) -> Self {
+        self.layer.settings().public_streams.insert(key.into());
+        self
     }
 
     /// The router, for an application with any state that `E` can be extracted with.

@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::exposed::Exposures;
 use super::options::StartOptions;
 use super::params::ByName;
-use super::{events, messages, result, start, status};
+use super::{events, messages, result, start, status, streams};
 use crate::path::Path;
 use crate::prefer::PreferWait;
 use crate::principal::IntoPrincipal;
@@ -26,6 +26,8 @@ pub(crate) enum Operation {
     Send,
     SendToTopic,
     Cancel,
+    Stream,
+    Watch,
 }
 
 pub(crate) const ROUTES: &[Route<Operation>] = &[
@@ -37,6 +39,8 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route { method: Verb::Post, path: "/workflows/{id}/messages", operation: Operation::Send },
     Route { method: Verb::Post, path: "/workflows/{id}/messages/{topic}", operation: Operation::SendToTopic },
     Route { method: Verb::Post, path: "/workflows/{id}/cancel", operation: Operation::Cancel },
+    Route { method: Verb::Get, path: "/workflows/{id}/streams/{key}", operation: Operation::Stream },
+    Route { method: Verb::Get, path: "/workflows/{id}/watch", operation: Operation::Watch },
 ];
 
 impl Operation {
@@ -66,6 +70,8 @@ impl Operation {
             Self::Send => on(method, messages::send::<E>),
             Self::SendToTopic => on(method, messages::send_to_topic::<E>),
             Self::Cancel => on(method, status::cancel::<E>),
+            Self::Stream => on(method, streams::read::<E>),
+            Self::Watch => on(method, streams::watch::<E>),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where a workflow stands, and cancelling it.
 
 use axum::response::IntoResponse;
-use dbos_runtime::WorkflowInfo;
+use dbos_runtime::{WorkflowInfo, WorkflowStatus};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -34,6 +34,18 @@ pub(crate) struct Status {
     application_version: Option<String>,
     executor_id: Option<String>,
     attributes: Map<String, Value>,
+}
+
+impl Status {
+    /// The status as it is stored.
+    pub(crate) fn text(&self) -> &str {
+        &self.status
+    }
+
+    /// The status, if it is one that is known.
+    pub(crate) fn known(&self) -> Option<WorkflowStatus> {
+        serde_json::from_value(Value::from(self.status.as_str())).ok()
+    }
 }
 
 impl From<WorkflowInfo> for Status {

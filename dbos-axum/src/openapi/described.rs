@@ -17,6 +17,7 @@ use crate::problem::{self, Kind};
 pub(super) type Schemas = Vec<(String, RefOr<Schema>)>;
 
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 
 /// The description of an operation.
 pub(crate) struct Described {
@@ -90,6 +91,19 @@ impl Described {
             answer.says(text);
             answer.content(JSON, schema);
         })
+    }
+
+    /// Answers with server-sent events.
+    pub(crate) fn streams(self, text: &str) -> Self {
+        self.answer(StatusCode::OK, |answer| {
+            answer.says(text);
+            answer.content(EVENTS, crate::openapi::parameters::text().into());
+        })
+    }
+
+    /// Answers without a body.
+    pub(crate) fn ends(self, status: StatusCode, text: &str) -> Self {
+        self.answer(status, |answer| answer.says(text))
     }
 
     /// More about the answer that was spoken of last.

@@ -56,6 +56,14 @@ pub(crate) fn prefer() -> Parameter {
     optional(ParameterIn::Header, "Prefer", description, text().examples([json!("wait=1")]))
 }
 
+/// `Last-Event-ID`.
+pub(crate) fn last_event_id() -> Parameter {
+    let schema = text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.end)?$"));
+    let description = "How far the client has come: the id of the last event, which is the offset of its value. It \
+        counts before the query's `after`.";
+    optional(ParameterIn::Header, "Last-Event-ID", description, schema)
+}
+
 /// A parameter of the query.
 pub(crate) fn query(name: &str, description: &str, schema: ObjectBuilder) -> Parameter {
     optional(ParameterIn::Query, name, description, schema)

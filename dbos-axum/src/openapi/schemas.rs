@@ -127,3 +127,22 @@ pub(crate) struct Sent {
     /// Whether one with the same key had been sent before; this one was dropped.
     duplicate: bool,
 }
+
+/// A part of a stream.
+#[derive(ToSchema)]
+pub(crate) struct Page {
+    values: Vec<PageValue>,
+    /// The offset to go on at.
+    #[schema(minimum = 0)]
+    next: i64,
+    /// Whether there is nothing after these values, for good.
+    closed: bool,
+}
+
+/// A value of a stream.
+#[derive(ToSchema)]
+struct PageValue {
+    #[schema(minimum = 0)]
+    offset: i64,
+    value: Value,
+}

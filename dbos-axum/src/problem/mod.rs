@@ -276,6 +276,11 @@ impl Problem {
         self
     }
 
+    /// The body alone, for what has no status line any more.
+    pub(crate) fn into_json(self) -> Value {
+        self.body().2
+    }
+
     fn body(self) -> (StatusCode, HeaderMap, Value) {
         let repr = *self.repr;
         let mut body = Map::new();

@@ -77,6 +77,7 @@ pub use self::send::{Message, SendMessage, SendMessages};
 pub use self::signals::{Recv, RecvOptions, Send, SendOptions};
 pub use self::start::Start;
 pub use self::step::{Step, StepCtx, StepOptions};
+pub use self::streams::{EncodedPage, EncodedStream, EncodedValue};
 pub use self::streams::{ReadStreamOffset, ReadStreamOptions, RecordedStream, StreamPage, StreamReader};
 pub use self::versions::{VersionInfo, Versions};
 pub use self::workflows::{
