@@ -111,6 +111,11 @@ impl DbosCtx {
         &self.draining
     }
 
+    /// On whose behalf this is.
+    pub(crate) fn caller(&self) -> &Principal {
+        &self.owner
+    }
+
     /// Starts a workflow under the request's idempotency key, or finds the one that the key has started. Without a
     /// key, it starts one under a fresh id.
     ///
@@ -245,7 +250,8 @@ impl DbosCtx {
         meter::started(workflow, !handle.created());
         trace::led_to(span, handle.id());
         if handle.created() {
-            return Ok(Started::new(handle, Some(WorkflowStatus::Pending), self.asked()));
+            let status = handle.seen_status();
+            return Ok(Started::new(handle, status, self.asked()));
         }
         let info = handle.status().await?;
         if !self.may(Action::Read, &info) {

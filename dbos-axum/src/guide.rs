@@ -1,4 +1,4 @@
-//! The pages of `docs/guide` that are about this crate: their programs are doc tests.
+//! The pages of `docs/guide` about HTTP: their programs are doc tests.
 
 macro_rules! pages {
     ($($page:literal)*) => {
@@ -9,7 +9,35 @@ macro_rules! pages {
     };
 }
 
+pages! {
+    "deployment"
+    "http-api"
+    "http-streaming"
+    "idempotency"
+    "security"
+}
+
 #[cfg(feature = "admin")]
 pages! {
     "admin"
+}
+
+#[cfg(feature = "metrics")]
+pages! {
+    "metrics"
+}
+
+#[cfg(feature = "openapi")]
+pages! {
+    "openapi"
+}
+
+#[cfg(feature = "otel")]
+pages! {
+    "tracing"
+}
+
+#[cfg(feature = "webhooks")]
+pages! {
+    "webhooks"
 }

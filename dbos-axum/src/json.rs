@@ -71,7 +71,7 @@ pub(crate) async fn text(request: Request) -> Result<Bytes, Problem> {
 }
 
 /// Refuses a body that is something else than JSON in plain UTF-8, going by its headers.
-fn content(headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn content(headers: &HeaderMap) -> Result<(), Problem> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let problem = unsupported("The body must not be compressed.");

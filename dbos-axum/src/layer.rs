@@ -16,6 +16,9 @@ use crate::access::{AccessPolicy, OwnersOnly};
 use crate::links::Links;
 use crate::redact::{Field, Redactor};
 use crate::scope::{KeyMapping, Scoped, Verbatim};
+use crate::sse::{Admission, StreamLimits, StreamTokens, Watches};
+#[cfg(feature = "webhooks")]
+use crate::webhooks::Callbacks;
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
 const LONG_POLLS: usize = 1024;
@@ -62,6 +65,12 @@ pub(crate) struct Settings {
     pub(crate) long_polls: Arc<Semaphore>,
     pub(crate) policy: Arc<dyn AccessPolicy>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    #[cfg(feature = "webhooks")]
+    pub(crate) callbacks: Option<Callbacks>,
+    pub(crate) streams: Arc<Admission>,
+    pub(crate) stream_tokens: Option<StreamTokens>,
+    pub(crate) public_streams: HashSet<String>,
+    pub(crate) watches: Arc<Watches>,
     pub(crate) links: Links,
     #[cfg(feature = "otel")]
     pub(crate) trust_incoming_trace: bool,
@@ -98,6 +107,12 @@ impl DbosLayer {
             long_polls: Arc::new(Semaphore::new(LONG_POLLS)),
             policy: Arc::new(OwnersOnly),
             redactor: None,
+            #[cfg(feature = "webhooks")]
+            callbacks: None,
+            streams: Arc::new(Admission::new(StreamLimits::default())),
+            stream_tokens: None,
+            public_streams: HashSet::new(),
+            watches: Arc::default(),
             links: Links::below(API),
             #[cfg(feature = "otel")]
             trust_incoming_trace: true,
@@ -161,6 +176,20 @@ impl DbosLayer {
         self
     }
 
+    /// How many event streams may be open, and how long; see [`StreamLimits`].
+    #[must_use]
+    pub fn streams(mut self, limits: StreamLimits) -> Self {
+        self.settings().streams = Arc::new(Admission::new(limits));
+        self
+    }
+
+    /// Lets browsers read a stream with a token in its address; see [`StreamTokens`].
+    #[must_use]
+    pub fn stream_tokens(mut self, tokens: StreamTokens) -> Self {
+        self.settings().stream_tokens = Some(tokens);
+        self
+    }
+
     /// Whether what a request does belongs to the trace that its `traceparent` names, which it does unless said. At a
     /// public edge, where anybody can write that header, say `false`: then a trace of its own begins, linked to the
     /// other one.
@@ -171,6 +200,20 @@ impl DbosLayer {
         self
     }
 
+    /// With what [`DbosCtx::callback_url`](crate::DbosCtx::callback_url) makes addresses; without it, it makes none.
+    #[cfg(feature = "webhooks")]
+    #[must_use]
+    pub fn callbacks(mut self, callbacks: Callbacks) -> Self {
+        self.settings().callbacks = Some(callbacks);
+        self
+    }
+
+    /// What a router of deliveries takes from the layer.
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn delivering(&self) -> (Dbos, Option<Callbacks>) {
+        (self.settings.dbos.clone(), self.settings.callbacks.clone())
+    }
+
     /// The path at which the [API about workflows](crate::WorkflowApi) is mounted, for the links in the answers of the
     /// application's own handlers; `/dbos` unless said. The API itself finds out where it is.
     #[must_use]
@@ -179,7 +222,13 @@ impl DbosLayer {
         self
     }
 
-    fn settings(&mut self) -> &mut Settings {
+    /// Where the API about workflows is mounted.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn api(&self) -> &str {
+        self.settings.links.path()
+    }
+
+    pub(crate) fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.settings)
     }
 }

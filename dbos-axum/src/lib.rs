@@ -88,15 +88,25 @@
 //!   [`Sent`] or with [`EventReply`].
 //! * Everything that goes wrong is a [`Problem`].
 //! * [`serve`] is an HTTP server with time limits, which ends in order.
+//! * `webhooks::Webhooks` takes signed deliveries of other services.
 //!
 //! # Features
 //!
 //! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
 //! * `serve`, on unless turned off: [`serve`] and [`terminated`].
+//! * `metrics`: [`Metrics`](https://docs.rs/dbos-axum/latest/dbos_axum/struct.Metrics.html), a page for Prometheus.
+//! * `openapi`: the OpenAPI documents of the routers, in the module
+//!   [`openapi`](https://docs.rs/dbos-axum/latest/dbos_axum/openapi/index.html).
+//! * `otel`: what a request starts belongs to the request's trace, and the module `otel` exports traces.
+//! * `webhooks`: the module `webhooks`, for signed deliveries from outside and callbacks.
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
 
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod problem;
+#[cfg(feature = "webhooks")]
+pub mod webhooks;
 
 mod access;
 #[cfg(feature = "admin")]
@@ -114,8 +124,6 @@ mod key;
 mod layer;
 mod links;
 mod meter;
-#[cfg(feature = "openapi")]
-mod openapi;
 #[cfg(feature = "otel")]
 pub mod otel;
 mod outcome;
@@ -133,8 +141,6 @@ mod send;
 mod serve;
 mod sse;
 mod trace;
-#[cfg(feature = "webhooks")]
-mod webhooks;
 
 pub use dbos_runtime::Outcome;
 
@@ -150,6 +156,8 @@ pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
 pub use layer::{Concurrent, DbosLayer, DbosService};
+#[cfg(feature = "metrics")]
+pub use meter::{Metrics, MetricsPage, RecorderTaken};
 pub use path::Path;
 pub use prefer::PreferWait;
 pub use principal::{IntoPrincipal, Principal};
@@ -160,3 +168,4 @@ pub use scope::{KeyMapping, Scoped, Verbatim};
 pub use send::Sent;
 #[cfg(feature = "serve")]
 pub use serve::{Serve, serve, terminated};
+pub use sse::{ShortSecret, StreamLimits, StreamRead, StreamReply, StreamSse, StreamTokens};

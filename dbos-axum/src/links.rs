@@ -13,6 +13,12 @@ impl Links {
         Self(path.trim_end_matches('/').into())
     }
 
+    /// Where all of them begin.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn path(&self) -> &str {
+        &self.0
+    }
+
     /// The page of a workflow.
     pub(crate) fn workflow(&self, id: &WorkflowId) -> String {
         let mut link = format!("{}/workflows/", self.0);

@@ -48,7 +48,10 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let add = |router: Router<S>, row: &Route<O>| {
-        router.route(row.path, handler(row.operation, row.method.filter()))
+        let answers = handler(row.operation, row.method.filter());
+        #[cfg(feature = "metrics")]
+        let answers = answers.route_layer(crate::meter::Timed);
+        router.route(row.path, answers)
     };
     table.iter().fold(Router::new(), add).fallback(not_found).method_not_allowed_fallback(method_not_allowed)
 }

@@ -14,7 +14,7 @@ const ANONYMOUS_BYTES: usize = 32;
 /// A longer name is stored as its hash, so that every id stays under the runtime's 512 bytes.
 const SEGMENT_BYTES: usize = 128;
 /// Separates a sub-key; no key has it.
-const SUB: char = '!';
+pub(crate) const SUB: char = '!';
 /// Ids that others make: schedules, the runtimes' own workflows, this crate's.
 const RESERVED: [&str; 5] = ["sched-", "dbos", "_dbos", "h1:", "wh:"];
 
@@ -127,7 +127,7 @@ fn scope(keyed: Keyed<'_>) -> Result<String, Problem> {
 }
 
 /// A name as a part of an id: itself, or a hash of it where it could be mistaken for more than one part.
-fn segment(name: &str) -> String {
+pub(crate) fn segment(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     if (1..=SEGMENT_BYTES).contains(&name.len()) && name.bytes().all(plain) {
         return name.to_owned();
@@ -135,7 +135,7 @@ fn segment(name: &str) -> String {
     hex(Sha256::new().chain_update(name), 8)
 }
 
-fn hex(hash: Sha256, bytes: usize) -> String {
+pub(crate) fn hex(hash: Sha256, bytes: usize) -> String {
     hash.finalize().iter().take(bytes).fold(String::new(), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");

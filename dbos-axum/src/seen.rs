@@ -4,6 +4,8 @@ use axum::extract::OriginalUri;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Request, Uri};
 
+use crate::sse;
+
 /// A longer path is not repeated.
 const PATH_BYTES: usize = 2048;
 /// A longer request id is not one.
@@ -14,6 +16,7 @@ const REQUEST_ID_BYTES: usize = 128;
 pub(crate) struct Seen {
     uri: Uri,
     request_id: Option<String>,
+    only_events: bool,
 }
 
 impl Seen {
@@ -33,12 +36,18 @@ impl Seen {
             request_id: request_id
                 .filter(|id| (1..=REQUEST_ID_BYTES).contains(&id.len()))
                 .map(ToOwned::to_owned),
+            only_events: sse::only_events(headers),
         }
     }
 
     /// The path, before any router has taken a prefix away. The query stays out: it may hold a secret.
     pub(crate) fn path(&self) -> Option<&str> {
         Some(self.uri.path()).filter(|path| path.len() <= PATH_BYTES)
+    }
+
+    /// Whether it can only take events, as a browser's `EventSource`.
+    pub(crate) fn only_events(&self) -> bool {
+        self.only_events
     }
 
     /// The header `X-Request-Id`. The typed extension of tower-http would tie us to one of its versions.

@@ -125,13 +125,14 @@ pub use datasource::{
 pub use dbos_runtime_macros::workflow;
 pub use engine::{
     Alone, Branches, Builder, CancelReport, CancelWorkflows, ChildHandle, ChildOptions, Client,
-    ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, Fork, GetEvent, GetEventOptions, Message,
-    Outcome, Patch, Publish, PublishOptions, Queues, Raceable, ReadStreamOffset, ReadStreamOptions,
-    RecordedSchedules, RecordedStream, RecordedWorkflows, Recv, RecvOptions, Registration, RenameApplication,
-    ResumeOptions, ResumeWorkflows, Retry, Rewind, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus,
-    Schedules, Select, Send, SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx,
-    StepOptions, StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow,
-    WorkflowHandle, WorkflowRef, Workflows,
+    ClientBuilder, Ctx, Dbos, Delay, DeleteWorkflows, Durable, EncodedPage, EncodedStream, EncodedValue,
+    Fork, GetEvent, GetEventOptions, Message, Outcome, Patch, Publish, PublishOptions, Queues, Raceable,
+    ReadStreamOffset, ReadStreamOptions, RecordedSchedules, RecordedStream, RecordedWorkflows, Recv,
+    RecvOptions, Registration, RenameApplication, ResumeOptions, ResumeWorkflows, Retry, Rewind,
+    RuntimeMetrics, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Select, Send,
+    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
+    StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle,
+    WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};
 pub use ids::{AppVersion, ExecutorId, WorkflowId};
@@ -146,6 +147,7 @@ pub use model::queue::{OnConflict, Queue, RateLimit};
 pub use model::rename::Renamed;
 pub use model::retention::{Collected, Retention};
 pub use model::status::WorkflowStatus;
+pub use model::stream::StreamEnd;
 pub use payload::{Arguments, Serializer};
 #[doc(hidden)]
 pub use store::enlisted::Enlisted;

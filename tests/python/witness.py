@@ -14,6 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from dbos import DBOS, DBOSClient, SetEnqueueOptions, SetWorkflowID, WorkflowSerializationFormat
+from dbos._context import extract_trace_context, otel_carrier_from_attributes
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 PORTABLE = WorkflowSerializationFormat.PORTABLE
 WAIT = 20
@@ -153,6 +156,21 @@ class Witness:
 
     def enqueue(self, options, args=(), named={}):
         return self.client.enqueue(enqueue_options(options), *args, **named).workflow_id
+
+    def enqueue_in_trace(self, options, args, carrier):
+        context = TraceContextTextMapPropagator().extract(carrier)
+        return self.client.enqueue(enqueue_options({**options, "otel_context": context}), *args).workflow_id
+
+    def trace(self, id):
+        """Where the workflow's span would be, if it ran here."""
+        attributes = self.client.retrieve_workflow(id).get_status().attributes
+        context = extract_trace_context(otel_carrier_from_attributes(attributes))
+        place = get_current_span(context).get_span_context()
+        return {
+            "trace": format_trace_id(place.trace_id),
+            "span": format_span_id(place.span_id),
+            "state": place.trace_state.to_header(),
+        }
 
     def result(self, id):
         return self.client.retrieve_workflow(id).get_result(polling_interval_sec=0.05)

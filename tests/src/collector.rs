@@ -61,16 +61,24 @@ impl Collector {
         })
     }
 
-    /// The spans of a trace that have ended, in the order of their ends.
-    pub async fn trace(&self, trace: &str) -> Vec<Span> {
-        self.all(|span| span.trace == trace).await
+    /// The spans of a trace, in the order of their ends, once there are so many. Fails the test when there are more.
+    ///
+    /// A workflow's outcome may be known a moment before its span ends.
+    pub async fn trace(&self, trace: &str, count: usize) -> Vec<Span> {
+        self.some(count, |span| span.trace == trace).await
     }
 
-    /// The only span that has ended of which this holds.
+    /// The only span of which this holds, once it has ended.
     pub async fn only(&self, wanted: impl Fn(&Span) -> bool) -> Span {
+        self.some(1, wanted).await.remove(0)
+    }
+
+    /// So many spans of which this holds, and no more.
+    pub async fn some(&self, count: usize, wanted: impl Fn(&Span) -> bool) -> Vec<Span> {
+        crate::until("all spans have ended", async || self.all(&wanted).await.len() >= count).await;
         let found = self.all(wanted).await;
-        assert_eq!(found.len(), 1, "{found:#?}");
-        found[0].clone()
+        assert_eq!(found.len(), count, "{found:#?}");
+        found
     }
 
     /// The spans that have ended of which this holds.

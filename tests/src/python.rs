@@ -6,6 +6,8 @@ use std::process::Command;
 use crate::installed::{self, run};
 
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
+/// The tools that look at what is served over HTTP.
+const HTTP_TOOLS: &str = include_str!("../python/requirements-http.txt");
 
 /// The virtual environment with the packages of `tests/python/requirements.txt`.
 pub fn venv() -> PathBuf {
@@ -30,9 +32,25 @@ pub(crate) fn environment(name: &str, requirements: &str) -> PathBuf {
     })
 }
 
+/// A program of the environment with the packages of `tests/python/requirements-http.txt`.
+pub fn http_tool(name: &str) -> Command {
+    Command::new(environment("python-http-venv", HTTP_TOOLS).join("bin").join(name))
+}
+
+/// A script of `tests/python` for that environment.
+pub fn http_script(name: &str) -> Command {
+    let mut command = http_tool("python");
+    command.arg(scripts().join(name));
+    command
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
+}
+
 /// A script of `tests/python`, ready to be given its arguments.
 pub fn script(name: &str) -> Command {
     let mut command = Command::new(venv().join("bin/python"));
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name));
+    command.arg(scripts().join(name));
     command
 }

@@ -48,6 +48,21 @@ pub async fn send(server: SocketAddr, method: &str, path: &str, body: &Value) ->
     exchange(server, method, path, &[], &body.to_string()).await
 }
 
+/// Posts a JSON body as it is, with further headers.
+///
+/// # Errors
+///
+/// As [`request`].
+pub async fn post(
+    server: SocketAddr,
+    path: &str,
+    headers: &[(&str, String)],
+    body: &str,
+) -> io::Result<Answer> {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    exchange(server, "POST", path, &headers, body).await
+}
+
 async fn exchange(
     server: SocketAddr,
     method: &str,

@@ -6,8 +6,10 @@ use axum::extract::{FromRequestParts, OriginalUri};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 
+use super::cross_site;
 use crate::ctx::DbosCtx;
 use crate::principal::IntoPrincipal;
+use crate::problem::{self, Problem};
 
 /// The context of a request on behalf of the caller that `E` finds. The first argument of every handler.
 pub(super) struct Caller<E> {
@@ -25,6 +27,9 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let who = E::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
         let ctx = DbosCtx::from_request_parts(parts, state).await.map_err(IntoResponse::into_response)?;
+        if cross_site::is_forged(parts) {
+            return Err(Problem::of(problem::CROSS_SITE).within(&ctx.seen).into_response());
+        }
         let ctx = match mounted_at(parts) {
             Some(path) => ctx.api_at(path),
             None => ctx,

@@ -5,9 +5,9 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
+use super::params::{ById, ByKey};
 use crate::access::Action;
 use crate::event::EventReply;
-use crate::ids::{Label, WorkflowId};
 use crate::json::Json;
 use crate::path::Path;
 use crate::prefer::PreferWait;
@@ -17,7 +17,7 @@ use crate::reply;
 
 pub(super) async fn all<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
 ) -> Result<impl IntoResponse, Problem> {
     let read = async {
         let info = ctx.look(&id, Action::Read).await?;
@@ -36,7 +36,7 @@ pub(super) async fn all<E>(
 
 pub(super) async fn one<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path((id, key)): Path<(WorkflowId, Label)>,
+    Path(ByKey { id, key }): Path<ByKey>,
     wait: PreferWait,
 ) -> Result<EventReply<Value>, Problem> {
     let read = async {

@@ -137,6 +137,19 @@ impl Exposures {
         self.by_name.insert(exposed.name.clone(), Arc::new(exposed));
     }
 
+    /// The names that clients may start; nothing when they are not known here.
+    #[cfg(feature = "openapi")]
+    pub(super) fn names(&self) -> Option<Vec<String>> {
+        (!self.all).then(|| self.by_name.keys().cloned().collect())
+    }
+
+    /// What clients may say about some start.
+    #[cfg(feature = "openapi")]
+    pub(super) fn options(&self) -> BTreeSet<StartOption> {
+        let own = self.by_name.values().flat_map(|exposed| exposed.allowed.iter());
+        own.chain(&self.allowed).copied().collect()
+    }
+
     /// What a client may start under that name.
     pub(super) fn get(&self, name: &str, ctx: &DbosCtx) -> Option<Arc<Exposed>> {
         let exposed = self.by_name.get(name).map(Arc::clone);

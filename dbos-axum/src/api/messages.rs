@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::caller::Caller;
-use crate::ids::{Label, WorkflowId};
+use super::params::{ById, ByTopic};
 use crate::json::Json;
 use crate::path::Path;
 use crate::problem::Problem;
@@ -11,7 +11,7 @@ use crate::send::Sent;
 
 pub(super) async fn send<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
     Json(message): Json<Value>,
 ) -> Result<Sent, Problem> {
     ctx.send(&id, None, &message).await
@@ -19,7 +19,7 @@ pub(super) async fn send<E>(
 
 pub(super) async fn send_to_topic<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path((id, topic)): Path<(WorkflowId, Label)>,
+    Path(ByTopic { id, topic }): Path<ByTopic>,
     Json(message): Json<Value>,
 ) -> Result<Sent, Problem> {
     ctx.send(&id, &*topic, &message).await

@@ -1,14 +1,19 @@
 //! The HTTP API about workflows: what a client may start, and how it follows, answers and cancels what it has started.
 
 mod caller;
+mod cross_site;
+#[cfg(feature = "openapi")]
+mod describe;
 mod events;
 mod exposed;
 mod messages;
 mod operation;
 mod options;
+mod params;
 mod result;
 mod start;
 mod status;
+mod streams;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,6 +24,8 @@ use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use http::Method;
 
 use crate::layer::DbosLayer;
+#[cfg(feature = "openapi")]
+use crate::openapi;
 use crate::principal::IntoPrincipal;
 use crate::routes;
 
@@ -27,6 +34,8 @@ pub use options::StartOption;
 
 use exposed::Exposures;
 use operation::ROUTES;
+
+pub(crate) use status::Status;
 
 /// Bytes of a request's body, unless said.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -42,10 +51,13 @@ const BODY_BYTES: usize = 1024 * 1024;
 /// | `GET /workflows/{id}/events/{key}` | one event; `Prefer: wait=n` waits for it |
 /// | `POST /workflows/{id}/messages`, `/messages/{topic}` | sends it a message |
 /// | `POST /workflows/{id}/cancel` | cancels it |
+/// | `GET /workflows/{id}/streams/{key}` | the values of a stream: live as server-sent events, or a page of them as JSON |
+/// | `GET /workflows/{id}/watch` | its status and its steps as server-sent events, to its end |
 ///
 /// Nest it; it finds out where it is for the links in its answers. It authenticates by itself: `E` is an extractor, so
 /// no order of layers leaves a route open. A caller sees their own workflows only; the answer about anything else is
-/// 404.
+/// 404. What a page of another site makes a browser send is taken as JSON only, which a browser does not send without
+/// the leave of a CORS layer.
 ///
 /// # Examples
 ///
@@ -72,6 +84,8 @@ pub struct WorkflowApi<E> {
     layer: DbosLayer,
     exposures: Exposures,
     body_limit: usize,
+    #[cfg(feature = "openapi")]
+    about: openapi::About,
     caller: PhantomData<fn() -> E>,
 }
 
@@ -82,6 +96,8 @@ impl<E> WorkflowApi<E> {
             layer: layer.into(),
             exposures: Exposures::default(),
             body_limit: BODY_BYTES,
+            #[cfg(feature = "openapi")]
+            about: describe::about(),
             caller: PhantomData,
         }
     }
@@ -131,15 +147,25 @@ impl<E> WorkflowApi<E> {
         ROUTES.iter().map(|route| (route.method.name(), route.path))
     }
 
+    /// Opens the streams of that key, of every workflow, to everybody who knows the workflow's id, without authentication.
+    pub fn public_stream(mut self, key: impl Into<String>) -> Self {
+        self.layer.settings().public_streams.insert(key.into());
+        self
+    }
+
     /// The router, for an application with any state that `E` can be extracted with.
     pub fn into_router<S>(self) -> Router<S>
     where
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
+        #[cfg(feature = "openapi")]
+        let document = self.openapi();
         let exposures = Arc::new(self.exposures);
         let router =
             routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures));
+        #[cfg(feature = "openapi")]
+        let router = router.route(openapi::PATH, openapi::served(document));
         router.layer(DefaultBodyLimit::max(self.body_limit)).layer(self.layer)
     }
 }

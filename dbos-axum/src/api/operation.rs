@@ -8,7 +8,8 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use super::caller::Caller;
 use super::exposed::Exposures;
 use super::options::StartOptions;
-use super::{events, messages, result, start, status};
+use super::params::ByName;
+use super::{events, messages, result, start, status, streams};
 use crate::path::Path;
 use crate::prefer::PreferWait;
 use crate::principal::IntoPrincipal;
@@ -25,6 +26,8 @@ pub(crate) enum Operation {
     Send,
     SendToTopic,
     Cancel,
+    Stream,
+    Watch,
 }
 
 pub(crate) const ROUTES: &[Route<Operation>] = &[
@@ -36,6 +39,8 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route { method: Verb::Post, path: "/workflows/{id}/messages", operation: Operation::Send },
     Route { method: Verb::Post, path: "/workflows/{id}/messages/{topic}", operation: Operation::SendToTopic },
     Route { method: Verb::Post, path: "/workflows/{id}/cancel", operation: Operation::Cancel },
+    Route { method: Verb::Get, path: "/workflows/{id}/streams/{key}", operation: Operation::Stream },
+    Route { method: Verb::Get, path: "/workflows/{id}/watch", operation: Operation::Watch },
 ];
 
 impl Operation {
@@ -49,7 +54,7 @@ impl Operation {
             Self::Start => {
                 let exposures = Arc::clone(exposures);
                 let handler = move |Caller { ctx, .. }: Caller<E>,
-                                    Path(name): Path<String>,
+                                    Path(ByName { name }): Path<ByName>,
                                     wait: PreferWait,
                                     options: StartOptions,
                                     request: Request| {
@@ -65,6 +70,8 @@ impl Operation {
             Self::Send => on(method, messages::send::<E>),
             Self::SendToTopic => on(method, messages::send_to_topic::<E>),
             Self::Cancel => on(method, status::cancel::<E>),
+            Self::Stream => on(method, streams::read::<E>),
+            Self::Watch => on(method, streams::watch::<E>),
         }
     }
 }

@@ -52,6 +52,10 @@ impl StartOptions {
         let mut options = Self::default();
         let mut given = BTreeSet::new();
         for (name, value) in query {
+            // What was no UTF-8 is no text of the client's any more.
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                return Err(refused(format!("`{name}` is not UTF-8.")));
+            }
             let Some(option) = StartOption::ALL.into_iter().find(|option| option.parameter() == name) else {
                 return Err(refused(format!(
                     "The query takes {}.",

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
+use super::params::ById;
 use crate::access::Action;
 use crate::ctx::DbosCtx;
-use crate::ids::WorkflowId;
 use crate::json::Json;
 use crate::outcome;
 use crate::path::Path;
@@ -39,7 +39,7 @@ pub(crate) struct Told {
 
 pub(super) async fn show<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
     wait: PreferWait,
 ) -> Result<Response, Problem> {
     let shown = async {

@@ -1,14 +1,14 @@
 //! Where a workflow stands, and cancelling it.
 
 use axum::response::IntoResponse;
-use dbos_runtime::{Timestamp, WorkflowInfo};
+use dbos_runtime::{WorkflowInfo, WorkflowStatus};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::caller::Caller;
+use super::params::ById;
 use crate::access::Action;
-use crate::ids::WorkflowId;
 use crate::json::Json;
 use crate::path::Path;
 use crate::problem::{self, Problem};
@@ -19,17 +19,33 @@ const INTERNAL: &str = "dbos.";
 
 /// Where a workflow stands.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Status {
     workflow_id: String,
     name: Option<String>,
     status: String,
     queue: Option<String>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    completed_at: Option<Timestamp>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    created_at: String,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    updated_at: String,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
+    completed_at: Option<String>,
     application_version: Option<String>,
     executor_id: Option<String>,
     attributes: Map<String, Value>,
+}
+
+impl Status {
+    /// The status as it is stored.
+    pub(crate) fn text(&self) -> &str {
+        &self.status
+    }
+
+    /// The status, if it is one that is known.
+    pub(crate) fn known(&self) -> Option<WorkflowStatus> {
+        serde_json::from_value(Value::from(self.status.as_str())).ok()
+    }
 }
 
 impl From<WorkflowInfo> for Status {
@@ -44,9 +60,9 @@ impl From<WorkflowInfo> for Status {
             name: info.name,
             status: info.status_text,
             queue: info.queue_name,
-            created_at: info.created_at,
-            updated_at: info.updated_at,
-            completed_at: info.completed_at,
+            created_at: info.created_at.to_string(),
+            updated_at: info.updated_at.to_string(),
+            completed_at: info.completed_at.map(|at| at.to_string()),
             application_version: info.application_version,
             executor_id: info.executor_id,
             attributes,
@@ -56,7 +72,7 @@ impl From<WorkflowInfo> for Status {
 
 pub(super) async fn show<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
 ) -> Result<Json<Status>, Problem> {
     let info = ctx.look(&id, Action::Read).await.map_err(|problem| problem.within(&ctx.seen))?;
     Ok(Json(info.into()))
@@ -64,7 +80,7 @@ pub(super) async fn show<E>(
 
 pub(super) async fn cancel<E>(
     Caller { ctx, .. }: Caller<E>,
-    Path(id): Path<WorkflowId>,
+    Path(ById { id }): Path<ById>,
 ) -> Result<impl IntoResponse, Problem> {
     let span = ctx.trace.cancel(&id);
     let cancelled = async {

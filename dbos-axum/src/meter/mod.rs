@@ -2,12 +2,35 @@
 //!
 //! No label is a workflow's id, a key or a path: their number has no bound.
 
+#[cfg(feature = "metrics")]
+mod engine;
+#[cfg(feature = "metrics")]
+mod look;
+#[cfg(feature = "metrics")]
+mod names;
+#[cfg(feature = "metrics")]
+mod page;
+#[cfg(feature = "metrics")]
+mod recorder;
+#[cfg(feature = "metrics")]
+mod route;
+#[cfg(feature = "metrics")]
+mod timed;
+
+#[cfg(feature = "metrics")]
+pub(crate) use self::timed::Timed;
+#[cfg(feature = "metrics")]
+pub use self::{
+    page::{Metrics, RecorderTaken},
+    route::MetricsPage,
+};
+
 /// A workflow was started, or found under its key.
 pub(crate) fn started(workflow: &str, replayed: bool) {
     #[cfg(feature = "metrics")]
     {
         let replayed = if replayed { "true" } else { "false" };
-        metrics::counter!("dbos_http_starts_total", "workflow" => workflow.to_owned(), "replayed" => replayed)
+        metrics::counter!(names::STARTS, "workflow" => workflow.to_owned(), "replayed" => replayed)
             .increment(1);
     }
     #[cfg(not(feature = "metrics"))]
@@ -18,8 +41,7 @@ pub(crate) fn started(workflow: &str, replayed: bool) {
 #[cfg(feature = "webhooks")]
 pub(crate) fn delivered(source: &str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("dbos_webhook_deliveries_total", "source" => source.to_owned(), "outcome" => outcome)
-        .increment(1);
+    metrics::counter!(names::DELIVERIES, "source" => source.to_owned(), "outcome" => outcome).increment(1);
     #[cfg(not(feature = "metrics"))]
     let _ = (source, outcome);
 }
@@ -27,38 +49,57 @@ pub(crate) fn delivered(source: &str, outcome: &'static str) {
 /// A problem was answered; the kind is the heading of its type, or its status.
 pub(crate) fn problem(kind: &str) {
     #[cfg(feature = "metrics")]
-    metrics::counter!("dbos_http_problems_total", "type" => kind.to_owned()).increment(1);
+    metrics::counter!(names::PROBLEMS, "type" => kind.to_owned()).increment(1);
     #[cfg(not(feature = "metrics"))]
     let _ = kind;
 }
 
 /// Something is open as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Open(&'static str);
+pub(crate) struct Open {
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Stream,
+    LongPoll,
+}
 
 impl Open {
     /// A stream of events to a client.
     pub(crate) fn stream() -> Self {
-        Self::up("dbos_http_sse_open")
+        Self::up(What::Stream)
     }
 
     /// A request that waits for a workflow.
     pub(crate) fn long_poll() -> Self {
-        Self::up("dbos_http_long_polls_open")
+        Self::up(What::LongPoll)
     }
 
-    fn up(name: &'static str) -> Self {
-        #[cfg(feature = "metrics")]
-        metrics::gauge!(name).increment(1.0);
-        Self(name)
+    fn up(what: What) -> Self {
+        what.adds(1.0);
+        Self { what }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.what.adds(-1.0);
+    }
+}
+
+impl What {
+    fn adds(self, number: f64) {
         #[cfg(feature = "metrics")]
-        metrics::gauge!(self.0).decrement(1.0);
+        {
+            let name = match self {
+                Self::Stream => names::STREAMS_OPEN,
+                Self::LongPoll => names::LONG_POLLS_OPEN,
+            };
+            metrics::gauge!(name).increment(number);
+        }
         #[cfg(not(feature = "metrics"))]
-        let _ = self.0;
+        let _ = number;
     }
 }

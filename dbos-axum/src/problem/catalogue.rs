@@ -5,14 +5,15 @@ use http::StatusCode;
 /// A heading of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
-    pub(super) slug: &'static str,
-    pub(super) status: StatusCode,
-    pub(super) title: &'static str,
+    pub(crate) slug: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) title: &'static str,
 }
 
 macro_rules! catalogue {
     ($($name:ident $slug:literal $status:ident $title:literal)*) => {
-        $(pub(crate) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
+        $(#[allow(dead_code, reason = "each feature has problems of its own")]
+        pub(crate) const $name: Kind = Kind { slug: $slug, status: StatusCode::$status, title: $title };)*
 
         #[cfg(test)]
         const CATALOGUED: &[Kind] = &[$($name),*];
@@ -36,9 +37,12 @@ catalogue! {
     EVENT_NEVER_SET "event-never-set" NOT_FOUND "The workflow ended without publishing the event"
     INVALID_ARGUMENT "invalid-argument" BAD_REQUEST "A part of the request is not valid"
     UNAUTHENTICATED "unauthenticated" UNAUTHORIZED "The operation needs to know who is asking"
+    CROSS_SITE "cross-site-request" FORBIDDEN "The request comes from a page of another site"
     MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is no JSON"
     INVALID_BODY "invalid-body" UNPROCESSABLE_ENTITY "The body has another shape than the operation takes"
     TIMEOUT "timeout" GATEWAY_TIMEOUT "The answer took longer than its time limit"
+    DELIVERY_UNVERIFIED "delivery-unverified" UNAUTHORIZED "The delivery does not prove where it comes from"
+    DELIVERY_INVALID "delivery-invalid" BAD_REQUEST "The delivery cannot be read"
     UNAVAILABLE "unavailable" SERVICE_UNAVAILABLE "The service cannot answer now"
 }
 

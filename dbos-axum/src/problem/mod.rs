@@ -70,6 +70,11 @@
 //!
 //! Status 401. The operation needs to know who is asking.
 //!
+//! # cross-site-request
+//!
+//! Status 403. A page of another site made a browser send the request. With `Content-Type: application/json` it is
+//! taken, where the application allows that site with a CORS layer.
+//!
 //! # malformed-json
 //!
 //! Status 400. The body is no JSON; `line` and `column` say where it stops to be.
@@ -81,6 +86,14 @@
 //! # timeout
 //!
 //! Status 504. The answer took longer than the time limit for it.
+//!
+//! # delivery-unverified
+//!
+//! Status 401. A webhook without a signature, or with one that does not fit; a callback that is forged or has expired.
+//!
+//! # delivery-invalid
+//!
+//! Status 400. A webhook that can be read in no way, or in more than one; `detail` says why.
 //!
 //! # unavailable
 //!
@@ -214,9 +227,14 @@ impl Problem {
         self.repr.detail.as_deref()
     }
 
+    /// The heading of the catalogue, if it is one of ours.
+    fn slug(&self) -> Option<&str> {
+        self.type_uri().strip_prefix(CATALOGUE)?.strip_prefix('#')
+    }
+
     #[cfg(test)]
     pub(crate) fn is(&self, kind: Kind) -> bool {
-        self.type_uri().strip_prefix(CATALOGUE).and_then(|rest| rest.strip_prefix('#')) == Some(kind.slug)
+        self.slug() == Some(kind.slug)
     }
 
     /// Adds a link to the page that explains the problem.
@@ -258,6 +276,11 @@ impl Problem {
         self
     }
 
+    /// The body alone, for what has no status line any more.
+    pub(crate) fn into_json(self) -> Value {
+        self.body().2
+    }
+
     fn body(self) -> (StatusCode, HeaderMap, Value) {
         let repr = *self.repr;
         let mut body = Map::new();
@@ -280,8 +303,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        match self.type_uri().rsplit_once('#') {
-            Some((_, slug)) => meter::problem(slug),
+        // A type of the application's own may be anything.
+        match self.slug() {
+            Some(slug) => meter::problem(slug),
             None => meter::problem(self.status().as_str()),
         }
         let (status, headers, body) = self.body();

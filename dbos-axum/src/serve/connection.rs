@@ -24,6 +24,7 @@ use tower_http::timeout::TimeoutBody;
 use tower_service::Service;
 
 use super::Limits;
+use super::patient::Patient;
 use crate::ctx::Draining;
 
 /// A request's head has to fit into this.
@@ -57,7 +58,8 @@ impl Server {
         let (app, shared) = (self.app.clone(), Arc::clone(&intake));
         // A router is always ready.
         let service = service_fn(move |request| app.clone().call(shared.take(request)));
-        let mut connection = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Patient::new(stream, self.limits.write));
+        let mut connection = pin!(self.builder.serve_connection_with_upgrades(stream, service));
         // hyper's own limit begins once it knows the version of the protocol, for which it waits without one.
         let mut first = pin!(sleep(self.limits.header));
         let (mut told, mut waiting) = (false, true);

@@ -4,6 +4,7 @@
 //! the connections hear of it by a token, and what has not ended when the time is up is dropped.
 
 mod connection;
+mod patient;
 mod terminated;
 
 use std::fmt;
@@ -60,6 +61,7 @@ pub fn serve(listener: TcpListener, app: Router, dbos: Dbos) -> Serve {
         header: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         body: Duration::from_secs(30),
+        write: Duration::from_secs(30),
         connections: 10_000,
     };
     Serve {
@@ -92,6 +94,7 @@ struct Limits {
     header: Duration,
     idle: Duration,
     body: Duration,
+    write: Duration,
     connections: usize,
 }
 
@@ -124,6 +127,13 @@ impl Serve {
     /// How long a request's body may make no progress while it is read; 30 seconds unless said.
     pub fn body_timeout(mut self, limit: Duration) -> Self {
         self.limits.body = limit.min(LONGEST);
+        self
+    }
+
+    /// How long a client may take nothing at all of what is sent to it; 30 seconds unless said. Then its connection is
+    /// closed, and what its answer holds is free.
+    pub fn write_timeout(mut self, limit: Duration) -> Self {
+        self.limits.write = limit.min(LONGEST);
         self
     }
 

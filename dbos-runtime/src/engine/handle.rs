@@ -21,6 +21,7 @@ pub struct WorkflowHandle<T, E = Error> {
     id: WorkflowId,
     local: Option<Arc<Completion>>,
     attached: Option<Arc<str>>,
+    seen: Option<WorkflowStatus>,
     types: PhantomData<fn() -> (T, E)>,
 }
 
@@ -31,6 +32,7 @@ impl<T, E> Clone for WorkflowHandle<T, E> {
             id: self.id.clone(),
             local: self.local.clone(),
             attached: self.attached.clone(),
+            seen: self.seen,
             types: PhantomData,
         }
     }
@@ -49,7 +51,12 @@ impl<T, E> WorkflowHandle<T, E> {
         local: Option<Arc<Completion>>,
         attached: Option<String>,
     ) -> Self {
-        Self { shared: Arc::clone(shared), id, local, attached: attached.map(Into::into), types: PhantomData }
+        let attached = attached.map(Into::into);
+        Self { shared: Arc::clone(shared), id, local, attached, seen: None, types: PhantomData }
+    }
+
+    pub(crate) fn seen(self, status: Option<WorkflowStatus>) -> Self {
+        Self { seen: status, ..self }
     }
 
     /// Whether it runs in this process.
@@ -70,6 +77,11 @@ impl<T, E> WorkflowHandle<T, E> {
     /// Of a workflow that was found in place of a start: the stored text of the input that it runs with.
     pub fn stored_input(&self) -> Option<&str> {
         self.attached.as_deref()
+    }
+
+    /// Where the workflow stood when this handle's start made it or found it; `None` for other handles.
+    pub fn seen_status(&self) -> Option<WorkflowStatus> {
+        self.seen
     }
 
     /// Where the workflow stands.

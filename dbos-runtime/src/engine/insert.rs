@@ -3,25 +3,25 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
-
 use super::debounce::{Debounced, Next};
-use super::execution::{Completion, Execution, Facts};
+use super::execution::Completion;
 use super::handle::WorkflowHandle;
 use super::options::Options;
-use super::registry::{Body, Target};
+use super::registry::Target;
 use super::shared::Shared;
-use super::{guard, run, wait};
+use super::undecided::{Decided, Undecided};
+use super::{guard, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
-use crate::model::workflow::{Existing, Fence, NewWorkflow, Parent};
+use crate::model::status::WorkflowStatus;
+use crate::model::workflow::{Existing, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
 use crate::payload::Format;
 use crate::store::enlisted::Enlisted;
 use crate::time::Timestamp;
-use crate::trace::{self, Trace};
+use crate::trace;
 
 /// A workflow to be started, before its token is made.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ impl Request {
 /// What a start led to.
 pub(crate) enum Started {
     /// A new workflow, which this process runs unless it is on a queue.
-    Created(Option<Arc<Completion>>),
+    Created(WorkflowStatus, Option<Arc<Completion>>),
     Attached(Box<Existing>, Option<Arc<Completion>>),
     /// Another workflow holds the deduplication id.
     Held(WorkflowId),
@@ -112,20 +112,21 @@ pub(crate) enum Started {
 impl Started {
     pub(crate) fn attached(&self) -> Option<&str> {
         match self {
-            Self::Created(_) | Self::Held(_) => None,
+            Self::Created(..) | Self::Held(_) => None,
             Self::Attached(row, _) => Some(row.input.as_deref().unwrap_or_default()),
         }
     }
 
     pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
         match self {
-            Self::Created(local) => WorkflowHandle::new(shared, id, local, None),
+            Self::Created(status, local) => WorkflowHandle::new(shared, id, local, None).seen(Some(status)),
             Self::Held(holder) => {
                 let local = shared.running.completion_of(&holder);
                 WorkflowHandle::new(shared, holder, local, Some(String::new()))
             }
             Self::Attached(row, local) => {
-                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default()))
+                let status = WorkflowStatus::from_text(&row.status);
+                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default())).seen(status)
             }
         }
     }
@@ -189,7 +190,7 @@ pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Op
             let undecided = Undecided::prepare(shared, new)?;
             let receipt = shared.journal.submit(write, patience).await;
             match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
-                Decided::Created(completion) => return Ok(Started::Created(Some(completion))),
+                Decided::Created(completion) => return Ok(Started::Created(new.status(), Some(completion))),
                 Decided::Other(receipt) => receipt,
             }
         };
@@ -236,7 +237,7 @@ fn started(
     receipt: Option<Receipt>,
 ) -> Result<Started> {
     match receipt {
-        Some(Receipt::Done) => Ok(Started::Created(None)),
+        Some(Receipt::Done) => Ok(Started::Created(new.status(), None)),
         Some(Receipt::Exists(row)) => attach(shared, new, options, row),
         Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
             Ok(Started::Held(WorkflowId::trusted(holder)))
@@ -268,88 +269,6 @@ fn refused(receipt: Option<Receipt>) -> Error {
         Some(Receipt::Rejected(why)) => Error::new(ErrorKind::Database, why),
         Some(other) => Error::new(ErrorKind::Database, format!("unexpected answer to a start: {other:?}")),
         None => wait::shutting_down(),
-    }
-}
-
-/// A start between the hand-over of its row and the receipt.
-///
-/// Its caller may leave in between, for example because a client hung up. The row may be committed all the same, and
-/// must not be left without anybody who runs it: so a dropped one is decided in a task of its own.
-struct Undecided {
-    shared: Arc<Shared>,
-    launch: Option<Launch>,
-    receipt: Option<oneshot::Receiver<Receipt>>,
-}
-
-/// What is needed to run a workflow once its row is there.
-struct Launch {
-    body: Body,
-    fence: Fence,
-    facts: Facts,
-    input: String,
-}
-
-enum Decided {
-    Created(Arc<Completion>),
-    Other(Option<Receipt>),
-}
-
-impl Undecided {
-    fn prepare(shared: &Arc<Shared>, new: &NewWorkflow) -> Result<Self> {
-        let facts = Facts {
-            name: new.name.clone(),
-            user: new.user.clone(),
-            roles: new.roles.clone(),
-            deadline: new.deadline,
-            history: Vec::new(),
-            format: new.format.clone(),
-            trace: Trace::of_attributes(new.attributes.as_deref()),
-            queue: None,
-        };
-        let launch = Launch {
-            body: shared.registry.body_of(
-                &new.name,
-                new.class_name.as_deref(),
-                new.config_name.as_deref(),
-            )?,
-            fence: Fence { id: new.id.clone(), token: new.token.clone() },
-            facts,
-            input: new.input.clone(),
-        };
-        Ok(Self { shared: Arc::clone(shared), launch: Some(launch), receipt: None })
-    }
-
-    async fn decide(mut self, receipt: oneshot::Receiver<Receipt>) -> Decided {
-        let receipt = self.receipt.insert(receipt).await.ok();
-        let launch = self.launch.take();
-        match (receipt, launch) {
-            (Some(Receipt::Done), Some(launch)) => Decided::Created(launch.run(&self.shared)),
-            (receipt, _) => Decided::Other(receipt),
-        }
-    }
-}
-
-impl Drop for Undecided {
-    fn drop(&mut self) {
-        let (Some(launch), Some(receipt)) = (self.launch.take(), self.receipt.take()) else { return };
-        let shared = Arc::clone(&self.shared);
-        // On the runtime's own handle: a future may be dropped where there is no runtime.
-        let decide = async move {
-            if matches!(receipt.await, Ok(Receipt::Done)) {
-                launch.run(&shared);
-            }
-        };
-        self.shared.tasks.workflows.spawn_on(decide, &self.shared.handle);
-    }
-}
-
-impl Launch {
-    fn run(self, shared: &Arc<Shared>) -> Arc<Completion> {
-        let execution = Execution::new(Arc::clone(shared), self.fence, self.facts);
-        shared.running.add(&execution);
-        let completion = Arc::clone(&execution.completion);
-        shared.tasks.workflows.spawn_on(run::drive(execution, self.body, self.input), &shared.handle);
-        completion
     }
 }
 

@@ -241,6 +241,43 @@ macro_rules! outside_verbs {
             $crate::engine::streams::page(self.shared(), id, key, from, limit).await
         }
 
+        /// Reads a workflow's stream as JSON, live, for what hands it on; see [`EncodedStream`](crate::EncodedStream).
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a key that no stream can have.
+        pub fn read_encoded_stream(
+            &self,
+            id: &$crate::WorkflowId,
+            key: &str,
+        ) -> $crate::Result<$crate::EncodedStream> {
+            $crate::EncodedStream::new(self.shared(), id, key)
+        }
+
+        /// The values of a stream that are there now, as JSON; otherwise as [`stream_page`](Self::stream_page).
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::NonExistentWorkflow`](crate::ErrorKind::NonExistentWorkflow), or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn encoded_page(
+            &self,
+            id: &$crate::WorkflowId,
+            key: &str,
+            from: u64,
+            limit: u32,
+        ) -> $crate::Result<$crate::EncodedPage> {
+            $crate::engine::streams::encoded_page(self.shared(), id, key, from, limit).await
+        }
+
+        /// How many values a stream has now: the offset of the next one. It is 0 where there is no stream.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn stream_length(&self, id: &$crate::WorkflowId, key: &str) -> $crate::Result<u64> {
+            $crate::engine::streams::length(self.shared(), id, key).await
+        }
+
         /// The workflows of the database: listed, looked into, managed.
         pub fn workflows(&self) -> $crate::Workflows {
             $crate::Workflows { shared: std::sync::Arc::clone(self.shared()) }

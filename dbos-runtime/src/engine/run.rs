@@ -26,7 +26,7 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
         dbos.operation.workflow_id = %execution.fence.id,
         dbos.application.version = execution.shared.identity.version(),
         dbos.executor.id = execution.shared.identity.executor(),
-        dbos.application.id = execution.shared.identity.application_id.as_deref(),
+        dbos.application.id = execution.shared.identity.application_id.as_deref().filter(|id| !id.is_empty()),
         dbos.queue.name = execution.queue.as_deref(),
         dbos.user.name = execution.user.as_deref(),
         dbos.user.roles = execution.roles.as_deref(),

@@ -17,6 +17,7 @@ use crate::ids;
 use crate::model::queue::OnConflict;
 use crate::model::workflow::Identity;
 use crate::store::presence::Presence;
+use crate::time::Timestamp;
 
 /// A launched runtime: runs workflows, and starts, addresses and observes them. Cheap to clone; axum state.
 ///
@@ -181,6 +182,12 @@ impl Dbos {
     /// Cancelled when a shutdown begins: long responses and loops of the application should end.
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shared.tasks.draining.clone()
+    }
+
+    /// The time by the database's clock, without asking the database. Inside of workflows use [`Ctx::now`](crate::Ctx::now),
+    /// which is recorded.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Stops taking work, gives running workflows that long to end, and leaves the rest to be recovered.

@@ -191,6 +191,10 @@ impl Running {
         self.lock().get(id).map(|execution| Arc::clone(&execution.completion))
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Execution>> {
         self.lock().values().cloned().collect()
     }

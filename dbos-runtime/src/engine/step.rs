@@ -23,6 +23,7 @@ use crate::error::{DurableError, Error, ErrorKind};
 use crate::limits;
 use crate::model::step::StepRow;
 use crate::payload;
+use crate::time::Timestamp;
 use crate::trace;
 
 /// A step that has been called and not yet awaited.
@@ -104,6 +105,11 @@ impl StepCtx {
     /// calls, and a repeated call has one effect.
     pub fn idempotency_key(&self) -> &str {
         &self.key
+    }
+
+    /// The time by the database's clock. It is not recorded: after a crash the body sees a later one.
+    pub fn now(&self) -> Timestamp {
+        self.execution.now()
     }
 
     /// Cancelled when the attempt is out of time or the workflow has to stop.

@@ -119,6 +119,15 @@ pub struct WorkflowInfo {
     pub error: Option<Payload>,
 }
 
+impl WorkflowInfo {
+    /// Where the workflow was started, if that was in a trace; with the feature `otel`. Spans that have to do with it
+    /// can link to it.
+    #[cfg(feature = "otel")]
+    pub fn trace_context(&self) -> Option<opentelemetry::trace::SpanContext> {
+        crate::trace::in_attributes(&self.attributes)
+    }
+}
+
 /// One recorded step of a workflow.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -1,5 +1,10 @@
 //! Streams: values that a workflow appends under a key, numbered from 0 without gaps.
 
+use std::sync::OnceLock;
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
 use crate::model::mailbox::Stored;
 use crate::model::status::WorkflowStatus;
 use crate::payload::Format;
@@ -17,6 +22,16 @@ pub(crate) struct NewStreamValue {
     pub(crate) format: Format,
 }
 
+/// How a stream ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct StreamEnd {
+    /// Whether the workflow closed it; if not, it ended with its workflow.
+    pub closed: bool,
+    /// Where the workflow stood then; nothing for a status that this version does not know.
+    pub status: Option<WorkflowStatus>,
+}
+
 /// What one look at a stream found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StreamRun {
@@ -28,17 +43,20 @@ pub(crate) struct StreamRun {
     pub(crate) closed: bool,
     /// Whether there is room for no more: the next look may find values.
     pub(crate) full: bool,
-    /// Whether the workflow had ended when this was read.
-    pub(crate) ended: bool,
+    /// Where the workflow stood when this was read; nothing for a status that is not known.
+    pub(crate) status: Option<WorkflowStatus>,
+    /// The values that are not yet JSON on one line, as that; made for the first reader who asks, and for all.
+    lines: OnceLock<Vec<Option<Box<str>>>>,
 }
 
 impl StreamRun {
     /// Of the rows from an offset on, in order, the run that begins there. What follows a gap or the closing mark is
     /// not read.
     pub(crate) fn of(from: i64, limit: u32, status: &str, rows: Vec<(i64, Stored)>) -> Self {
-        let ended = WorkflowStatus::from_text(status).is_none_or(WorkflowStatus::is_terminal);
+        let status = WorkflowStatus::from_text(status);
         let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut page = Self { from, values: Vec::new(), closed: false, full, ended };
+        let lines = OnceLock::new();
+        let mut page = Self { from, values: Vec::new(), closed: false, full, status, lines };
         for ((offset, stored), expected) in rows.into_iter().zip(from..) {
             if offset != expected {
                 page.full = false;
@@ -54,10 +72,43 @@ impl StreamRun {
         page
     }
 
+    /// Whether the workflow had ended when this was read.
+    pub(crate) fn ended(&self) -> bool {
+        self.status.is_none_or(WorkflowStatus::is_terminal)
+    }
+
+    /// The end that follows the last value, when one does.
+    pub(crate) fn end(&self) -> StreamEnd {
+        StreamEnd { closed: self.closed, status: self.status }
+    }
+
+    /// A value as JSON on one line.
+    pub(crate) fn line(&self, index: usize) -> Option<&str> {
+        let lines =
+            self.lines.get_or_init(|| self.values.iter().map(|stored| one_line(&stored.value)).collect());
+        let stored = self.values.get(index)?;
+        Some(lines.get(index)?.as_deref().unwrap_or(&stored.value))
+    }
+
     /// The offset after the last value.
     pub(crate) fn next(&self) -> i64 {
         self.from.saturating_add(i64::try_from(self.values.len()).unwrap_or(i64::MAX))
     }
+}
+
+/// A text as JSON on one line, unless it is that as it stands. What is no JSON becomes a string.
+fn one_line(text: &str) -> Option<Box<str>> {
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return Some(Value::from(text).to_string().into());
+    }
+    // In JSON these stand between tokens only.
+    let breaks = ['\n', '\r'];
+    text.contains(breaks).then(|| text.replace(breaks, " ").into())
+}
+
+/// The offset that follows the last row of a stream; the mark that closes it stands there itself.
+pub(crate) fn after(last: i64, stored: &Stored) -> i64 {
+    if closes(stored) { last } else { last.saturating_add(1) }
 }
 
 /// Whether this is the closing mark: ours, or as an older TypeScript wrote it.
@@ -100,7 +151,7 @@ mod tests {
             let page = StreamRun::of(5, limit, "PENDING", offsets.iter().enumerate().map(row).collect());
             assert_eq!((page.values.len(), page.closed, page.full), (values, closed, full), "{offsets:?}");
             assert_eq!(page.next(), 5 + i64::try_from(values).unwrap());
-            assert!(!page.ended);
+            assert!(!page.ended());
         }
     }
 
@@ -109,8 +160,29 @@ mod tests {
         for (status, ended) in
             [("ENQUEUED", false), ("DELAYED", false), ("CANCELLED", true), ("SUCCESS", true)]
         {
-            assert_eq!(StreamRun::of(0, 1, status, Vec::new()).ended, ended, "{status}");
+            assert_eq!(StreamRun::of(0, 1, status, Vec::new()).ended(), ended, "{status}");
         }
+    }
+
+    #[test]
+    fn every_value_is_given_as_json_on_one_line() {
+        let cases = [
+            ("{\"a\":1}", "{\"a\":1}"),
+            ("12345678901234567890123", "12345678901234567890123"),
+            ("\"\u{2028}\u{85}\"", "\"\u{2028}\u{85}\""),
+            ("[1,\r\n 2]\n", "[1,   2] "),
+            ("\"a\nb\"", r#""\"a\nb\"""#),
+            ("gASVBQ==", "\"gASVBQ==\""),
+            ("a\0\r\nid: 7", r#""a\u0000\r\nid: 7""#),
+            ("", "\"\""),
+        ];
+        let rows = (0..).zip(cases).map(|(offset, (text, _))| (offset, value(text))).collect();
+        let run = StreamRun::of(0, 100, "PENDING", rows);
+        for (index, (text, line)) in cases.into_iter().enumerate() {
+            assert_eq!(run.line(index), Some(line), "{text:?}");
+            assert!(serde_json::from_str::<Value>(line).is_ok());
+        }
+        assert_eq!(run.line(cases.len()), None);
     }
 
     #[test]

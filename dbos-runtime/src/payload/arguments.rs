@@ -6,6 +6,9 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::{decode, encode_input};
+use crate::error::Result;
+
 /// The name under which serializers see [`Arguments`], and under which no struct of anybody can be declared.
 pub(super) const ENVELOPE: &str = "dbos arguments";
 
@@ -38,6 +41,24 @@ impl Arguments {
     /// These positional arguments, and no named ones.
     pub fn new(positional: impl IntoIterator<Item = Value>) -> Self {
         Self { positional: positional.into_iter().collect(), named: Map::new() }
+    }
+
+    /// An input of any type as the arguments that it is passed as: a tuple is several, unit is none, any other value is
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Serialization`](crate::ErrorKind::Serialization) for what is no JSON.
+    ///
+    /// ```
+    /// # use dbos_runtime::Arguments;
+    /// # use serde_json::json;
+    /// assert_eq!(Arguments::of(&("2026-11", true))?, Arguments::new([json!("2026-11"), json!(true)]));
+    /// assert_eq!(Arguments::of(&[1, 2, 3].as_slice())?, Arguments::new([json!([1, 2, 3])]));
+    /// # Ok::<(), dbos_runtime::Error>(())
+    /// ```
+    pub fn of<T: Serialize + ?Sized>(input: &T) -> Result<Self> {
+        decode(&encode_input(input)?)
     }
 
     /// One more named argument.

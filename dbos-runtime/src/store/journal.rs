@@ -26,6 +26,7 @@ use crate::model::workflow::Fence;
 use crate::model::write::{Receipt, Write};
 use crate::payload::Codec;
 use crate::store::error::StoreError;
+use crate::store::traffic::{Carried, Traffic};
 use crate::store::wakeups::Wakeups;
 
 /// Rows of one batch. More would let one transaction hold the neighbours up.
@@ -61,11 +62,13 @@ pub(crate) trait Lane: Send + 'static {
 pub(crate) struct Journal {
     lanes: Arc<[mpsc::Sender<Entry>]>,
     codec: Codec,
+    traffic: Arc<Traffic>,
 }
 
 #[derive(Debug)]
 struct Entry {
     write: Write,
+    handed_over: Instant,
     /// Nobody waits any longer for a write that was not sent by then.
     patience: Option<Instant>,
     reply: oneshot::Sender<Receipt>,
@@ -80,14 +83,21 @@ impl Journal {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
+        let traffic = Arc::new(Traffic::default());
         let lanes = lanes.into_iter().map(|lane| {
             let (inbox, entries) = mpsc::channel(INBOX);
-            let worker =
-                Worker { lane, entries, wakeups: wakeups.clone(), stop: stop.clone(), shared: false };
+            let worker = Worker {
+                lane,
+                entries,
+                wakeups: wakeups.clone(),
+                stop: stop.clone(),
+                traffic: Arc::clone(&traffic),
+                shared: false,
+            };
             tasks.spawn(worker.run());
             inbox
         });
-        Self { lanes: lanes.collect(), codec: codec.clone() }
+        Self { lanes: lanes.collect(), codec: codec.clone(), traffic }
     }
 
     /// Hands the write over and waits for what became of it, however long the database is away. `None` when the
@@ -125,14 +135,23 @@ impl Journal {
             return Some(receipt);
         }
         let lane = self.lane_of(write.workflow())?;
-        lane.send(Entry { write, patience, reply }).await.ok()?;
+        lane.send(Entry { write, handed_over: Instant::now(), patience, reply }).await.ok()?;
         Some(receipt)
     }
 
     /// Whether more writes wait than the next commits take: more work would only wait longer.
     pub(crate) fn is_behind(&self) -> bool {
-        let waiting: usize = self.lanes.iter().map(|lane| lane.max_capacity() - lane.capacity()).sum();
-        waiting > BATCH_ROWS
+        self.waiting() > BATCH_ROWS
+    }
+
+    /// Writes that no lane has taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.max_capacity() - lane.capacity()).sum()
+    }
+
+    /// What the lanes have carried so far.
+    pub(crate) fn carried(&self) -> Carried {
+        self.traffic.carried()
     }
 
     fn lane_of(&self, workflow: &str) -> Option<&mpsc::Sender<Entry>> {
@@ -147,6 +166,7 @@ struct Worker<L> {
     entries: mpsc::Receiver<Entry>,
     wakeups: Wakeups,
     stop: CancellationToken,
+    traffic: Arc<Traffic>,
     /// Whether the last batch had more than one write.
     shared: bool,
 }
@@ -209,9 +229,11 @@ impl<L: Lane> Worker<L> {
             return Some(());
         }
         batch.pass(Side::Before);
+        let begun = Instant::now();
         match self.persist(&batch.writes).await? {
             Ok(receipts) => {
                 batch.pass(Side::After);
+                self.traffic.add(batch.writes.len(), batch.waited(begun), begun.elapsed());
                 batch.deliver(receipts, &self.wakeups);
             }
             Err(error) if batch.writes.len() == 1 => {
@@ -298,6 +320,7 @@ fn refusal(error: &sqlx::Error) -> Receipt {
 struct Batch {
     writes: Vec<Write>,
     replies: Vec<(oneshot::Sender<Receipt>, Option<Instant>)>,
+    oldest: Option<Instant>,
     /// Whose ownership its writes assume. A stale execution's write does not go together with the owner's: a
     /// statement that finds the workflow owned would take both.
     owners: HashMap<WorkflowId, OwnerToken>,
@@ -311,6 +334,7 @@ impl Batch {
         if let Some(fence) = entry.write.fence() {
             self.owners.insert(fence.id.clone(), fence.token.clone());
         }
+        self.oldest.get_or_insert(entry.handed_over);
         self.rows += rows;
         self.bytes += bytes;
         self.writes.push(entry.write);
@@ -323,6 +347,11 @@ impl Batch {
         self.rows + rows <= BATCH_ROWS
             && self.bytes + bytes <= BATCH_BYTES
             && !write.fence().is_some_and(rival)
+    }
+
+    /// How long its first write had waited by then.
+    fn waited(&self, until: Instant) -> Duration {
+        self.oldest.map_or(Duration::ZERO, |oldest| until.saturating_duration_since(oldest))
     }
 
     fn pass(&self, side: Side) {
@@ -339,11 +368,12 @@ impl Batch {
             return;
         }
         let entries = std::mem::take(self);
+        let handed_over = entries.oldest.unwrap_or(now);
         for (write, (reply, patience)) in entries.writes.into_iter().zip(entries.replies) {
             if is_over(patience) {
                 let _ = reply.send(Receipt::Expired);
             } else {
-                self.push(Entry { write, patience, reply });
+                self.push(Entry { write, handed_over, patience, reply });
             }
         }
     }
@@ -359,9 +389,10 @@ impl Batch {
     }
 
     fn singles(self) -> impl Iterator<Item = Batch> {
-        self.writes.into_iter().zip(self.replies).map(|(write, (reply, patience))| {
+        let handed_over = self.oldest.unwrap_or_else(Instant::now);
+        self.writes.into_iter().zip(self.replies).map(move |(write, (reply, patience))| {
             let mut single = Batch::default();
-            single.push(Entry { write, patience, reply });
+            single.push(Entry { write, handed_over, patience, reply });
             single
         })
     }

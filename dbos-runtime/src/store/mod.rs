@@ -32,6 +32,7 @@ mod rows;
 mod schedules;
 mod sealing;
 mod streams;
+mod traffic;
 mod transfer;
 mod versions;
 pub(crate) mod wakeups;
@@ -130,6 +131,11 @@ impl Store {
 
     pub(crate) async fn close(&self) {
         ask!(self, backend => backend.close().await);
+    }
+
+    /// How many connections the pool for questions has open, and how many of them are idle.
+    pub(crate) fn connections(&self) -> (u32, usize) {
+        ask!(self, backend => backend.connections())
     }
 
     /// The stored form of values.

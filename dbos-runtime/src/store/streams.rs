@@ -1,4 +1,4 @@
-//! The question about streams.
+//! The questions about streams.
 
 use super::{Answer, Store};
 use crate::model::stream::StreamRun;
@@ -15,5 +15,10 @@ impl Store {
         let mut run = ask!(self, backend => backend.stream(id, key, from, limit).await)?;
         run.iter_mut().for_each(|run| self.codec().open_run(run));
         Ok(run)
+    }
+
+    /// The offset after the last value of a stream, the mark that closes it excepted.
+    pub(crate) async fn stream_length(&self, id: &str, key: &str) -> Answer<i64> {
+        ask!(self, backend => backend.stream_length(id, key).await)
     }
 }

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::model::info::WorkflowInfo;
 use crate::payload;
 
 /// The attribute. Every SDK spells it so.
@@ -16,14 +15,6 @@ const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 /// As long a `tracestate` has to be passed on; a longer one is not.
 const STATE_BYTES: usize = 512;
-
-impl WorkflowInfo {
-    /// Where the workflow was started, if that was in a trace; with the feature `otel`. Spans that have to do with it
-    /// can link to it.
-    pub fn trace_context(&self) -> Option<SpanContext> {
-        read(self.attributes.get(ATTRIBUTE)?)
-    }
-}
 
 /// The remote place in a trace that these two W3C headers name; nothing when `traceparent` is malformed. A `tracestate`
 /// that is malformed, or longer than 512 bytes, is left out.
@@ -93,11 +84,15 @@ fn written(context: &SpanContext) -> Map<String, Value> {
     carrier
 }
 
-pub(super) fn in_attributes(attributes: &str) -> Option<SpanContext> {
+pub(super) fn in_text(attributes: &str) -> Option<SpanContext> {
     if !attributes.contains(ATTRIBUTE) {
         return None;
     }
-    read(serde_json::from_str::<Map<String, Value>>(attributes).ok()?.get(ATTRIBUTE)?)
+    in_attributes(&serde_json::from_str(attributes).ok()?)
+}
+
+pub(crate) fn in_attributes(attributes: &Value) -> Option<SpanContext> {
+    read(attributes.get(ATTRIBUTE)?)
 }
 
 pub(super) fn parse(carrier: &str) -> Option<SpanContext> {
@@ -173,12 +168,12 @@ mod tests {
         let expected = json!({ATTRIBUTE: {"traceparent": HEAD, "tracestate": "a=b"}});
         let written = attach(&place, None).unwrap();
         assert_eq!(written, expected.to_string());
-        assert_eq!(in_attributes(&written), Some(place.clone()));
+        assert_eq!(in_text(&written), Some(place.clone()));
 
         let plain = remote_context(HEAD, None).unwrap();
         let written = attach(&plain, Some(json!({"n": 1, ATTRIBUTE: "mine"}).to_string())).unwrap();
         assert_eq!(written, json!({"n": 1, ATTRIBUTE: {"traceparent": HEAD}}).to_string());
-        assert_eq!(in_attributes(&written), Some(plain));
+        assert_eq!(in_text(&written), Some(plain));
 
         let full = json!({"text": "x".repeat(65_500)}).to_string();
         assert_eq!(attach(&place, Some(full.clone())), Some(full));
@@ -187,7 +182,7 @@ mod tests {
     #[test]
     fn what_others_have_put_there_is_ignored() {
         let attributes = ["null", "7", "{", r#"{"n": 1}"#, r#"{"dbos.otelContext": {"traceparent": 7}}"#];
-        assert!(attributes.into_iter().all(|text| in_attributes(text).is_none()));
+        assert!(attributes.into_iter().all(|text| in_text(text).is_none()));
         let carriers =
             ["null", "[]", "{", r#""00""#, r#"{"traceparent": "00-1-2-03"}"#, r#"{"tracestate": "a=b"}"#];
         assert!(carriers.into_iter().all(|text| parse(text).is_none()));

@@ -10,6 +10,8 @@ mod carrier;
 use tracing::Span;
 
 #[cfg(feature = "otel")]
+pub(crate) use carrier::in_attributes;
+#[cfg(feature = "otel")]
 pub use carrier::{current_context, remote_context};
 
 /// The field that says how what a span is about has ended.
@@ -26,7 +28,7 @@ impl Trace {
     /// What the attributes of a workflow say, as they are stored.
     pub(crate) fn of_attributes(attributes: Option<&str>) -> Option<Self> {
         #[cfg(feature = "otel")]
-        return attributes.and_then(carrier::in_attributes).map(|context| Self { context });
+        return attributes.and_then(carrier::in_text).map(|context| Self { context });
         #[cfg(not(feature = "otel"))]
         attributes.and(None)
     }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::*;
 
 /// A server on a port of its own, which ends when it is told to.
-struct Served {
+pub(super) struct Served {
     address: SocketAddr,
     stop: Arc<Notify>,
     task: JoinSet<()>,
@@ -24,7 +24,7 @@ struct Served {
 }
 
 impl Served {
-    async fn start(configure: impl FnOnce(dbos_axum::Serve) -> dbos_axum::Serve) -> Self {
+    pub(super) async fn start(configure: impl FnOnce(dbos_axum::Serve) -> dbos_axum::Serve) -> Self {
         let fresh = harness::fresh(Backend::Sqlite).await;
         let dbos = launch(fresh.url()).await;
         let hang = async || std::future::pending::<()>().await;
@@ -44,19 +44,19 @@ impl Served {
     }
 
     /// Tells the server to stop, waits until it has, and says how long that took.
-    async fn end(mut self) -> Duration {
+    pub(super) async fn end(mut self) -> Duration {
         let begun = Instant::now();
         self.stop.notify_one();
         self.task.join_next().await.unwrap().unwrap();
         begun.elapsed()
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Sends bytes, and reads until the server closes the connection.
-    async fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
+    pub(super) async fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes.as_ref()).await.unwrap();
         rest(&mut stream).await
@@ -64,7 +64,7 @@ impl Served {
 }
 
 /// Everything until the connection is closed, or reset.
-async fn rest(stream: &mut TcpStream) -> String {
+pub(super) async fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await;
     // A reset is an end too; that there is none is not.
@@ -72,7 +72,7 @@ async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn get_request(path: &str) -> String {
+pub(super) fn get_request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
 }
 
@@ -104,7 +104,7 @@ async fn a_client_that_does_not_finish_its_head_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dribbling_clients_do_not_keep_others_out() {
+async fn s14_slow_clients_do_not_keep_others_out() {
     let served = Served::start(|serve| serve).await;
     let mut dribbling = Vec::new();
     for _ in 0..200 {
@@ -114,7 +114,7 @@ async fn dribbling_clients_do_not_keep_others_out() {
     }
     let begun = Instant::now();
     assert!(served.exchange(get_request("/peer")).await.starts_with("HTTP/1.1 200"));
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     // Half a head is no request, so it does not hold the end up.
     assert!(served.end().await < Duration::from_secs(5));
 }
@@ -137,6 +137,7 @@ async fn a_body_that_stops_coming_is_given_up() {
     served.end().await;
 }
 
+// B06, B07, B12, B18
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_are_no_http_are_refused() {
     let served = Served::start(|serve| serve).await;

@@ -14,6 +14,7 @@
 //! | native values | | `values::a_result_in_a_format_of_their_own_…`, `listings::we_list_their_rows` |
 //! | send, event, stream | `signals::they_talk_with_our_workflow` | `signals::we_talk_with_their_workflow` |
 //! | cancel, resume, fork, rewind, delay, delete | `management::they_…` | `management::we_…` |
+//! | traces | `traces::we_continue_their_trace` | `traces::they_continue_our_trace` |
 //! | list, steps | `listings::they_list_our_rows` | `listings::we_list_their_rows` |
 //! | schedules | `schedules::our_schedule_is_theirs_to_see_and_pause` | `schedules::their_schedule_is_ours_to_see_and_pause` |
 //! | queues, names, versions | `ownership::…` | `ownership::…` |
@@ -32,4 +33,5 @@ mod schedules;
 mod service;
 mod signals;
 mod sql;
+mod traces;
 mod values;

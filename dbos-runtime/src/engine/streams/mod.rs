@@ -1,9 +1,11 @@
 //! Streams: values that a workflow appends under a key, for anybody to read, live.
 
+mod encoded;
 mod reader;
 mod recorded;
 mod source;
 mod tail;
+mod values;
 mod writer;
 
 use serde::de::DeserializeOwned;
@@ -12,9 +14,11 @@ use self::source::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload;
 
+pub use self::encoded::{EncodedPage, EncodedStream, EncodedValue};
 pub use self::reader::{StreamPage, StreamReader};
 pub use self::recorded::{ReadStreamOffset, ReadStreamOptions, RecordedStream};
 
+pub(crate) use self::encoded::{length, page as encoded_page};
 pub(crate) use self::reader::{page, value_at};
 pub(crate) use self::tail::Streams;
 pub(crate) use self::writer::{appended, closing};

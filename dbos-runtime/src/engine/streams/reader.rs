@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::super::events;
 use super::super::shared::Shared;
 use super::super::wait;
-use super::source::{Next, Source, Value};
+use super::source::{Next, Source};
+use super::values::Values;
 use super::{decode, late};
 use crate::error::{Error, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
+use crate::model::stream::{StreamEnd, StreamRun};
 
 /// Values of one page at most.
 const LONGEST_PAGE: u32 = 1000;
@@ -36,46 +37,31 @@ const LONGEST_PAGE: u32 = 1000;
 /// answer, [`ErrorKind::ShuttingDown`](crate::ErrorKind::ShuttingDown).
 #[must_use = "a stream reads nothing until it is polled"]
 pub struct StreamReader<T> {
-    state: State,
+    values: Values,
     value: PhantomData<fn() -> T>,
-}
-
-enum State {
-    Built(Result<Source>, Option<Duration>),
-    Running(BoxStream<'static, Result<Value>>),
 }
 
 impl<T> StreamReader<T> {
     pub(crate) fn new(shared: &Arc<Shared>, id: &WorkflowId, key: &str) -> Self {
-        Self { state: State::Built(Source::new(shared, id, key), None), value: PhantomData }
+        Self { values: Values::new(Source::new(shared, id, key)), value: PhantomData }
     }
 
     /// The offset of the first value to read; 0 unless said.
-    pub fn from(self, offset: u64) -> Self {
-        self.change(|source, timeout| (source.and_then(|source| source.from(offset)), timeout))
+    pub fn from(mut self, offset: u64) -> Self {
+        self.values.from(offset);
+        self
     }
 
     /// How long to wait for each value; for ever unless said. What does not come in time is
     /// [`ErrorKind::StreamTimeout`](crate::ErrorKind::StreamTimeout), and the next poll waits anew. Zero takes what is there.
-    pub fn timeout(self, for_each: Duration) -> Self {
-        self.change(|source, _| {
-            let source = limits::duration("a stream's time limit", for_each).and(source);
-            (source, Some(for_each))
-        })
+    pub fn timeout(mut self, for_each: Duration) -> Self {
+        self.values.timeout(for_each);
+        self
     }
 
-    fn change(
-        self,
-        change: impl FnOnce(Result<Source>, Option<Duration>) -> (Result<Source>, Option<Duration>),
-    ) -> Self {
-        let state = match self.state {
-            State::Built(source, timeout) => {
-                let (source, timeout) = change(source, timeout);
-                State::Built(source, timeout)
-            }
-            running @ State::Running(_) => running,
-        };
-        Self { state, value: PhantomData }
+    /// How the stream ended, once the reader has come to its end.
+    pub fn end(&self) -> Option<StreamEnd> {
+        self.values.end()
     }
 }
 
@@ -94,42 +80,15 @@ impl<T: DeserializeOwned> Stream for StreamReader<T> {
     type Item = Result<(u64, T)>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let State::Built(source, timeout) = &mut self.state {
-            let nothing = Err(Error::invalid("the stream was read"));
-            let (source, timeout) = (std::mem::replace(source, nothing), *timeout);
-            self.state = State::Running(items(source, timeout));
-        }
-        let State::Running(items) = &mut self.state else {
-            return Poll::Ready(None);
-        };
-        let item = ready!(items.as_mut().poll_next(cx));
+        let item = ready!(self.values.poll_next_unpin(cx));
         Poll::Ready(item.map(|item| item.and_then(|value| decode(&value))))
     }
 }
 
 impl<T> fmt::Debug for StreamReader<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let running = matches!(self.state, State::Running(_));
-        f.debug_struct("StreamReader").field("running", &running).finish_non_exhaustive()
+        f.debug_struct("StreamReader").field("running", &self.values.running()).finish_non_exhaustive()
     }
-}
-
-/// What a reader yields. Not generic over its type: this is compiled once.
-fn items(source: Result<Source>, timeout: Option<Duration>) -> BoxStream<'static, Result<Value>> {
-    let source = match source {
-        Ok(source) => source,
-        Err(error) => return Box::pin(stream::iter([Err(error)])),
-    };
-    let items = stream::unfold(Some(source), move |source| async move {
-        let mut source = source?;
-        match source.next(timeout).await {
-            Ok(Next::Value(value)) => Some((Ok(value), Some(source))),
-            Ok(Next::End) => None,
-            Ok(Next::Late) => Some((Err(late()), Some(source))),
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    Box::pin(items.fuse())
 }
 
 /// A part of a stream as it is now, without types.
@@ -154,17 +113,28 @@ pub(crate) async fn page(
     from: u64,
     limit: u32,
 ) -> Result<StreamPage> {
+    let run = run(shared, id, key, from, limit).await?;
+    let (next, ended) = (super::unsigned(run.next()), run.ended());
+    let values =
+        (super::unsigned(run.from)..).zip(run.values).map(|(offset, stored)| (offset, events::value(stored)));
+    Ok(StreamPage { values: values.collect(), next, closed: run.closed, ended })
+}
+
+/// The values that are there from an offset on.
+pub(super) async fn run(
+    shared: &Shared,
+    id: &WorkflowId,
+    key: &str,
+    from: u64,
+    limit: u32,
+) -> Result<StreamRun> {
     limits::text("stream key", key)?;
     if !(1..=LONGEST_PAGE).contains(&limit) {
         return Err(Error::invalid(format!("a page of {limit} values is not between 1 and {LONGEST_PAGE}")));
     }
     let from = super::source::offset(from)?;
     let run = wait::briefly(shared, || shared.store.stream(id.as_str(), key, from, limit)).await?;
-    let run = run.ok_or_else(|| Error::no_workflow(id.as_str()))?;
-    let next = super::unsigned(run.next());
-    let values =
-        (super::unsigned(from)..).zip(run.values).map(|(offset, stored)| (offset, events::value(stored)));
-    Ok(StreamPage { values: values.collect(), next, closed: run.closed, ended: run.ended })
+    run.ok_or_else(|| Error::no_workflow(id.as_str()))
 }
 
 /// See [`Dbos::read_stream_offset`].
@@ -179,6 +149,6 @@ pub(crate) async fn value_at<T: DeserializeOwned>(
     match Source::new(shared, id, key)?.from(offset)?.next(timeout).await? {
         Next::Value(value) => decode(&value).map(|(_, value)| value),
         Next::Late => Err(late()),
-        Next::End => Err(super::over(offset)),
+        Next::End(_) => Err(super::over(offset)),
     }
 }

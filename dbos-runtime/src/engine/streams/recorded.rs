@@ -231,8 +231,8 @@ async fn read(
     };
     let found = match next {
         Ok(Next::Value(value)) => value.stored().cloned().map(Some).ok_or_else(late),
-        Ok(Next::End) if name == READ_OFFSET => Err(over(place.offset)),
-        Ok(Next::End) => Ok(None),
+        Ok(Next::End(_)) if name == READ_OFFSET => Err(over(place.offset)),
+        Ok(Next::End(_)) => Ok(None),
         Ok(Next::Late) => Err(late()),
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => Err(error),

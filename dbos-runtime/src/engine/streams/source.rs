@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::mailbox::Stored;
-use crate::model::stream::StreamRun;
+use crate::model::stream::{StreamEnd, StreamRun};
 
 /// A caller's offset: the shared schema has numbers of 32 bits.
 pub(super) fn offset(offset: u64) -> Result<i64> {
@@ -30,7 +30,7 @@ pub(super) struct Source {
     /// What has been read and not yet been taken.
     run: Option<Arc<StreamRun>>,
     /// Where the stream was seen to be closed.
-    closed_at: Option<i64>,
+    closed: Option<(i64, StreamEnd)>,
     /// The live end, once the reader has come to it.
     tail: Option<watch::Receiver<Tail>>,
     /// Whether to wait for a database that is away as long as it takes, as workflows do.
@@ -40,7 +40,7 @@ pub(super) struct Source {
 /// What comes next in a stream.
 pub(super) enum Next {
     Value(Value),
-    End,
+    End(StreamEnd),
     /// Nothing in time.
     Late,
 }
@@ -53,8 +53,18 @@ pub(super) struct Value {
 }
 
 impl Value {
+    pub(super) fn of(run: &Arc<StreamRun>, index: usize) -> Self {
+        let offset = run.from.saturating_add(i64::try_from(index).unwrap_or(i64::MAX));
+        Self { offset, run: Arc::clone(run), index }
+    }
+
     pub(super) fn stored(&self) -> Option<&Stored> {
         self.run.values.get(self.index)
+    }
+
+    /// As JSON on one line.
+    pub(super) fn line(&self) -> Option<&str> {
+        self.run.line(self.index)
     }
 }
 
@@ -67,7 +77,7 @@ impl Source {
             name,
             offset: 0,
             run: None,
-            closed_at: None,
+            closed: None,
             tail: None,
             patient: false,
         })
@@ -90,21 +100,21 @@ impl Source {
             if let Some(value) = self.take() {
                 return Ok(Next::Value(value));
             }
-            if self.closed_at == Some(self.offset) {
-                return Ok(Next::End);
+            if let Some((_, end)) = self.closed.filter(|(at, _)| *at == self.offset) {
+                return Ok(Next::End(end));
             }
             let Some(tail) = &mut self.tail else {
                 // Boxed: a reader that waits for days does not keep the room of its looks.
-                if Box::pin(self.catch_up()).await? {
-                    return Ok(Next::End);
+                match Box::pin(self.catch_up()).await? {
+                    Some(end) => return Ok(Next::End(end)),
+                    None => continue,
                 }
-                continue;
             };
             let at = tail.borrow_and_update().at(self.offset);
             match at {
                 At::Run(run) => self.run = Some(run),
                 At::Gone => self.tail = None,
-                At::Over(over) => return over.map(|()| Next::End),
+                At::Over(over) => return over.map(Next::End),
                 At::Later => {
                     let left = async {
                         match until {
@@ -137,25 +147,26 @@ impl Source {
         Some(value)
     }
 
-    /// Reads on in the database, up to the live end. Says whether the stream is over.
-    async fn catch_up(&mut self) -> Result<bool> {
+    /// Reads on in the database, up to the live end. Gives the stream's end when it is over.
+    async fn catch_up(&mut self) -> Result<Option<StreamEnd>> {
         let mut last_look = false;
         loop {
             let run = self.look(last_look).await?;
-            let (next, is_empty, ended) = (run.next(), run.values.is_empty(), run.ended);
-            self.closed_at = run.closed.then_some(next);
+            let (next, is_empty, ended) = (run.next(), run.values.is_empty(), run.ended());
+            let end = run.end();
+            self.closed = run.closed.then_some((next, end));
             if !ended && !run.full && !run.closed {
                 self.tail = Some(self.shared.streams.follow(&self.shared, &self.name, next));
             }
             if !is_empty {
                 self.run = Some(run);
             }
-            if !is_empty || self.tail.is_some() || self.closed_at.is_some() {
-                return Ok(false);
+            if !is_empty || self.tail.is_some() || self.closed.is_some() {
+                return Ok(None);
             }
             // Once more after a terminal status is seen: it may be set from outside while the body still writes.
             if last_look {
-                return Ok(true);
+                return Ok(Some(end));
             }
             last_look = true;
         }

@@ -12,7 +12,7 @@ use super::super::shared::Shared;
 use super::super::wait;
 use crate::error::{Error, Result};
 use crate::ids::WorkflowId;
-use crate::model::stream::{PAGE, StreamRun};
+use crate::model::stream::{PAGE, StreamEnd, StreamRun};
 use crate::model::write::Touched;
 use crate::store::error::StoreError;
 
@@ -46,7 +46,7 @@ pub(crate) struct Tail {
     start: i64,
     /// The offset after the newest value.
     next: i64,
-    over: Option<Result<()>>,
+    over: Option<Result<StreamEnd>>,
 }
 
 /// What a tail has for a reader at an offset.
@@ -58,7 +58,7 @@ pub(super) enum At {
     /// No longer kept: the database has it.
     Gone,
     /// It will not come.
-    Over(Result<()>),
+    Over(Result<StreamEnd>),
 }
 
 impl Tail {
@@ -203,7 +203,7 @@ async fn deserted(shared: &Shared, name: &StreamName, tail: &watch::Sender<Tail>
 }
 
 /// Subscribe, look, wait; a value is pushed, and so is the producer's end.
-async fn advance(shared: &Arc<Shared>, name: &StreamName, tail: &watch::Sender<Tail>) -> Result<()> {
+async fn advance(shared: &Arc<Shared>, name: &StreamName, tail: &watch::Sender<Tail>) -> Result<StreamEnd> {
     let ended = shared.wakeups.subscribe(&Touched::Ended(name.workflow.clone()));
     let mut from = tail.borrow().next;
     let mut last_look = false;
@@ -214,14 +214,15 @@ async fn advance(shared: &Arc<Shared>, name: &StreamName, tail: &watch::Sender<T
         let Some(run) = wait::patiently(shared, || read(shared, name, from)).await? else {
             return Err(Error::no_workflow(name.workflow.as_str()));
         };
-        let (is_empty, closed, full, terminal) = (run.values.is_empty(), run.closed, run.full, run.ended);
+        let (is_empty, closed, full, terminal) = (run.values.is_empty(), run.closed, run.full, run.ended());
+        let end = run.end();
         from = run.next();
         if !is_empty {
             tail.send_modify(|tail_now| tail_now.push(run, tail.receiver_count()));
         }
         // A status may be set from outside while the body still writes: so once more after it is seen.
         if closed || (terminal && is_empty && last_look) {
-            return Ok(());
+            return Ok(end);
         }
         last_look = terminal;
         if full || terminal {
@@ -241,7 +242,8 @@ mod tests {
 
     fn run(from: i64, values: usize, size: usize) -> StreamRun {
         let stored = Stored { value: "x".repeat(size), serialization: None };
-        StreamRun { from, values: vec![stored; values], closed: false, full: false, ended: false }
+        let rows = (from..).take(values).map(|offset| (offset, stored.clone())).collect();
+        StreamRun::of(from, 1000, "PENDING", rows)
     }
 
     fn says(tail: &Tail, offset: i64) -> String {
@@ -268,7 +270,7 @@ mod tests {
         );
         tail.push(run(8, 1, 10_000), 2);
         assert_eq!([7, 8, 9].map(|at| says(&tail, at)), ["gone", "run from 8", "later"]);
-        tail.over = Some(Ok(()));
+        tail.over = Some(Ok(run(9, 0, 0).end()));
         assert_eq!([8, 9, 100].map(|at| says(&tail, at)), ["run from 8", "over", "over"]);
     }
 }

@@ -154,6 +154,10 @@ impl Postgres {
         (0..count).map(|_| lane()).collect()
     }
 
+    pub(crate) fn connections(&self) -> (u32, usize) {
+        (self.pool.size(), self.pool.num_idle())
+    }
+
     pub(crate) async fn close(&self) {
         self.serializable.close().await;
         self.pool.close().await;

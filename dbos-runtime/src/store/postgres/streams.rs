@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use super::Postgres;
 use crate::model::mailbox::Stored;
-use crate::model::stream::StreamRun;
+use crate::model::stream::{StreamRun, after};
 use crate::model::write::Touched;
 use crate::store::error::StoreError;
 
@@ -15,6 +15,10 @@ SELECT w.status, s.\"offset\"::int8 AS place, s.value, s.serialization
 FROM {s}.workflow_status w
 LEFT JOIN {s}.streams s ON s.workflow_uuid = w.workflow_uuid AND s.key = $2 AND s.\"offset\" >= $3 AND s.\"offset\" < $4
 WHERE w.workflow_uuid = $1 ORDER BY s.\"offset\"";
+
+const LAST: &str = "\
+SELECT \"offset\"::int8 AS place, value, serialization FROM {s}.streams
+WHERE workflow_uuid = $1 AND key = $2 ORDER BY \"offset\" DESC LIMIT 1";
 
 const APPENDED: &str = "\
 SELECT w.ord FROM unnest($1::text[], $2::text[], $3::int8[]) WITH ORDINALITY AS w(id, key, place, ord)
@@ -47,6 +51,17 @@ impl Postgres {
                 }
             }
             Ok(Some(StreamRun::of(from, limit, &status.unwrap_or_default(), values)))
+        })
+        .await
+    }
+
+    /// The offset after the last value.
+    pub(crate) async fn stream_length(&self, id: &str, key: &str) -> Result<i64> {
+        let query = sqlx::query(self.statements.get(LAST)).bind(id).bind(key);
+        self.ask(async |c| {
+            let Some(row) = query.fetch_optional(c).await? else { return Ok(0) };
+            let last = Stored { value: row.try_get("value")?, serialization: row.try_get("serialization")? };
+            Ok(after(row.try_get("place")?, &last))
         })
         .await
     }

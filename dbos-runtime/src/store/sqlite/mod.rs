@@ -99,6 +99,10 @@ impl Sqlite {
         SqliteLane::new(self.options.clone(), self.writer.clone(), Arc::clone(&self.identity))
     }
 
+    pub(crate) fn connections(&self) -> (u32, usize) {
+        (self.pool.size(), self.pool.num_idle())
+    }
+
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }

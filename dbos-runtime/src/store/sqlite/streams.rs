@@ -8,7 +8,7 @@ use super::Sqlite;
 use super::batch::Work;
 use super::values::Values;
 use crate::model::mailbox::Stored;
-use crate::model::stream::{NewStreamValue, StreamRun};
+use crate::model::stream::{NewStreamValue, StreamRun, after};
 use crate::model::write::{Record, Touched};
 use crate::store::error::StoreError;
 
@@ -28,6 +28,10 @@ SELECT w.status, s.\"offset\" AS place, s.value, s.serialization
 FROM workflow_status w
 LEFT JOIN streams s ON s.workflow_uuid = w.workflow_uuid AND s.key = ?2 AND s.\"offset\" >= ?3 AND s.\"offset\" < ?4
 WHERE w.workflow_uuid = ?1 ORDER BY s.\"offset\"";
+
+const LAST: &str = "\
+SELECT \"offset\" AS place, value, serialization FROM streams
+WHERE workflow_uuid = ?1 AND key = ?2 ORDER BY \"offset\" DESC LIMIT 1";
 
 const APPENDED: &str = "\
 WITH w(ord, id, key, place) AS (VALUES {rows})
@@ -83,6 +87,17 @@ impl Sqlite {
                 }
             }
             Ok(Some(StreamRun::of(from, limit, &status.unwrap_or_default(), values)))
+        })
+        .await
+    }
+
+    /// The offset after the last value.
+    pub(crate) async fn stream_length(&self, id: &str, key: &str) -> Result<i64> {
+        let query = sqlx::query(LAST).bind(id).bind(key);
+        self.ask(async |c| {
+            let Some(row) = query.fetch_optional(c).await? else { return Ok(0) };
+            let last = Stored { value: row.try_get("value")?, serialization: row.try_get("serialization")? };
+            Ok(after(row.try_get("place")?, &last))
         })
         .await
     }

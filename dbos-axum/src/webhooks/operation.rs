@@ -1,0 +1,47 @@
+//! The table of routes.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::receiver::Receiver;
+use crate::path::Path;
+use crate::routes::{Route, Verb};
+
+/// What can come in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Operation {
+    Hook,
+    HookBelow,
+    Callback,
+}
+
+pub(crate) const ROUTES: &[Route<Operation>] = &[
+    Route { method: Verb::Post, path: "/hooks/{source}", operation: Operation::Hook },
+    Route { method: Verb::Post, path: "/hooks/{source}/{*tail}", operation: Operation::HookBelow },
+    Route { method: Verb::Post, path: "/callbacks/{token}", operation: Operation::Callback },
+];
+
+impl Operation {
+    /// What answers it.
+    pub(super) fn handler<S>(self, method: MethodFilter, receiver: &Arc<Receiver>) -> MethodRouter<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let receiver = Arc::clone(receiver);
+        match self {
+            Self::Hook => on(method, async move |Path(source): Path<String>, request: Request| {
+                receiver.hook(&source, String::new(), request).await
+            }),
+            Self::HookBelow => {
+                on(method, async move |Path((source, tail)): Path<(String, String)>, request: Request| {
+                    receiver.hook(&source, tail, request).await
+                })
+            }
+            Self::Callback => on(method, async move |Path(token): Path<String>, request: Request| {
+                receiver.callback(&token, request).await
+            }),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Who may see and do what: tests of every route that there is.
+
+use std::collections::BTreeMap;
+
+use dbos_axum::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+use dbos_runtime::WorkflowInfo;
+use http::Method;
+
+use super::*;
+
+/// Sees everything, and changes nothing that is not its own.
+struct Support;
+
+impl AccessPolicy for Support {
+    fn allows(&self, who: &Principal, to: Action, workflow: &WorkflowInfo) -> bool {
+        (who.user() == Some("support") && to == Action::Read) || OwnersOnly.allows(who, to, workflow)
+    }
+}
+
+/// Every route about one workflow, with its parameters filled in.
+fn about(id: &str) -> Vec<(Method, String)> {
+    let routes = WorkflowApi::<User>::routes().filter(|(_, path)| path.contains("{id}"));
+    let fill = |path: &str| path.replace("{id}", id).replace("{key}", "given").replace("{topic}", "x");
+    routes.map(|(method, path)| (method, format!("/dbos{}", fill(path)))).collect()
+}
+
+/// A request with a body where there may be one.
+fn request(client: &Client, (method, path): &(Method, String), user: &str) -> harness::http::Request {
+    let request = client.request(method.clone(), path).header("x-user", user);
+    if method == Method::POST { request.json(&json!(null)) } else { request }
+}
+
+/// A problem without what names the request's own workflow.
+fn anonymous(response: &Response, id: &str) -> (u16, BTreeMap<String, String>, Value) {
+    let headers = response.headers.iter();
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().replace(id, "*")));
+    let body: Value = serde_json::from_str(&response.text().replace(id, "*")).unwrap();
+    (response.status.as_u16(), headers.collect(), body)
+}
+
+on_each_backend! {
+    // S03, S04
+    async fn a_foreign_workflow_is_answered_like_one_that_is_not_there(fresh: Fresh) {
+        let (dbos, client) = served(&fresh).await;
+        let id = started(&client, "parked", &json!(7)).await;
+        until("it waits", async || shown(&client, &id, "/events").await.json()["events"]["nothing"] == json!(null)).await;
+        let missing = id.replace("h1:", "h1:x");
+        let mut asked = 0;
+        for (theirs, nowhere) in about(&id).iter().zip(&about(&missing)) {
+            for (user, tenant) in [("bob", ""), ("ada", "acme"), ("support", "")] {
+                let foreign = request(&client, theirs, user).header("x-tenant", tenant).send().await;
+                let absent = request(&client, nowhere, user).header("x-tenant", tenant).send().await;
+                is_problem(&foreign, 404, Some("workflow-not-found"));
+                assert_eq!(foreign.json()["workflow_id"], json!(id));
+                assert_eq!(anonymous(&foreign, &id), anonymous(&absent, &missing), "{theirs:?} {user}");
+                asked += 1;
+            }
+        }
+        assert_eq!((asked, fresh.scalar("SELECT count(*) FROM notifications").await), (3 * about("x").len(), 0));
+        assert!(about("x").len() >= 7, "{:?}", about("x"));
+        // Nothing has happened to it, and its owner may do all of it.
+        assert_eq!(shown(&client, &id, "").await.json()["status"], "PENDING");
+        for route in about(&id) {
+            let own = request(&client, &route, "ada").open().await;
+            assert!(own.status().is_success(), "{route:?}: {}", own.status());
+        }
+        assert_eq!(shown(&client, &id, "").await.json()["status"], "CANCELLED");
+        end(&dbos).await;
+    }
+
+    async fn a_policy_says_who_sees_and_does_what(fresh: Fresh) {
+        let dbos = launch(fresh.url()).await;
+        let support = client_of(api(DbosLayer::new(dbos.clone()).policy(Support)));
+        let id = started(&support, "parked", &json!(7)).await;
+        for route in about(&id) {
+            let response = request(&support, &route, "support").open().await;
+            assert_eq!(response.status().is_success(), route.0 == Method::GET, "{route:?}: {}", response.status());
+            assert_eq!(request(&support, &route, "bob").open().await.status(), StatusCode::NOT_FOUND);
+        }
+        let trusting = client_of(api(DbosLayer::new(dbos.clone()).policy(AnyOwner)));
+        for route in about(&id) {
+            assert!(request(&trusting, &route, "bob").open().await.status().is_success(), "{route:?}");
+        }
+        end(&dbos).await;
+    }
+
+    // B08, B09, S27
+    async fn an_id_in_a_path_is_valid_or_refused(fresh: Fresh) {
+        let (dbos, client) = served(&fresh).await;
+        let bad = ["%00", "%2e%2e", "a%2Fb", "%C0%AF", "a%20b", "%22", "%5C", "a%25", "%7B%7D", "%E2%80%AE", &"x".repeat(513)];
+        let mut asked = 0;
+        for id in bad {
+            for route in about(id) {
+                let response = request(&client, &route, "ada").send().await;
+                assert_eq!(response.status, StatusCode::BAD_REQUEST, "{route:?}: {}", response.text());
+                asked += 1;
+            }
+        }
+        assert_eq!(asked, bad.len() * about("x").len());
+        for id in ["';DROP", "$1", "...", "a:b@c", "_", &"x".repeat(512)] {
+            is_problem(&shown(&client, id, "").await, 404, Some("workflow-not-found"));
+        }
+        end(&dbos).await;
+    }
+}
+
+// S01, S29
+#[tokio::test]
+async fn every_route_stays_locked_in_every_order_of_layers() {
+    let fresh = harness::fresh(harness::Backend::Sqlite).await;
+    let dbos = launch(fresh.url()).await;
+    let router = || api(dbos.clone()).expose_all().into_router::<()>();
+    let layer = || DbosLayer::new(dbos.clone()).policy(AnyOwner);
+    let open = |headers: http::HeaderMap| async move { headers.len().to_string() };
+    let apps = [
+        Router::new().nest("/dbos", router()),
+        Router::new().nest("/dbos", router()).layer(layer()),
+        Router::new().layer(layer()).nest("/dbos", router()),
+        Router::new().nest("/dbos", router().layer(layer())),
+        Router::new().nest("/dbos", router().route("/open", get(open))).fallback(open),
+        Router::new().nest("/dbos", Router::new().merge(router()).layer(layer())).route("/open", get(open)),
+        Router::new().nest_service("/dbos", router()),
+    ];
+    let id = dbos.start(parked, 7).await.unwrap().id().to_string();
+    let mut asked = 0;
+    for app in apps {
+        let client = Client::new(app);
+        for (method, path) in WorkflowApi::<User>::routes() {
+            let path = path.replace("{id}", &id).replace("{name}", "checkout");
+            // Whatever else is wrong with the request: who is asking comes first.
+            for header in
+                [("x", "y"), ("idempotency-key", "::"), ("content-length", "99999999"), ("prefer", "wait=x")]
+            {
+                let path = format!("/dbos{path}?queue=a&queue=b");
+                let response =
+                    client.request(method.clone(), path).header(header.0, header.1).body("{").send().await;
+                is_problem(&response, 401, None);
+                asked += 1;
+            }
+            for other in [Method::PUT, Method::PATCH, Method::DELETE, Method::GET, Method::POST] {
+                if other != method {
+                    let response = client.request(other.clone(), format!("/dbos{path}")).send().await;
+                    is_problem(&response, 405, None);
+                }
+            }
+        }
+        let nowhere = client.get("/dbos/nowhere").send().await;
+        is_problem(&nowhere, 404, None);
+    }
+    assert_eq!(asked, 7 * 4 * WorkflowApi::<User>::routes().count());
+    assert_eq!(workflows(&fresh).await, 1);
+    assert_eq!(dbos.info(id.as_str()).await.unwrap().status, Some(WorkflowStatus::Pending));
+    end(&dbos).await;
+}

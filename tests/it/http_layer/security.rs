@@ -1,1 +1,0 @@
-//! Attacks, one by one: the numbers are those of the security matrix.

@@ -1,1 +1,0 @@
-//! Streams of workflows to HTTP clients.

@@ -1,1 +1,0 @@
-//! Deliveries from outside, signed and not.
