@@ -89,7 +89,7 @@ impl<N> fmt::Debug for Passwords<N> {
 /// problem of status 401 with `WWW-Authenticate: Basic`.
 ///
 /// A browser sends the password along with whatever another site makes it send. What has an effect must therefore
-/// take JSON, which the routers of this crate do.
+/// look where a request comes from, as the routers of this crate do, or take JSON alone.
 pub struct Basic<N = ()> {
     whose: Principal,
     name: PhantomData<fn() -> N>,
