@@ -117,7 +117,10 @@ async fn every_route_says_that_the_database_is_away_and_answers_when_it_is_back(
     until("it waits", async || shown(&client, &id, "/events").await.json()["events"] != json!({})).await;
     let ask = async || {
         let start = (Method::POST, "/dbos/start/parked".to_owned());
-        let asked = about(&id).into_iter().filter(|(_, path)| !path.ends_with("/cancel")).chain([start]);
+        // Not what would change the answers of the others, nor what has no end.
+        let left_out =
+            |path: &str| ["/cancel", "/watch", "/streams/given"].iter().any(|end| path.ends_with(end));
+        let asked = about(&id).into_iter().filter(|(_, path)| !left_out(path)).chain([start]);
         let requests = asked.map(|route| {
             let request = client.request(route.0.clone(), &route.1).header("x-user", "ada");
             if route.0 == Method::POST { request.json(&json!(1)).send() } else { request.send() }
