@@ -9,7 +9,9 @@ use super::exposed::Exposures;
 use super::operation::{Operation, ROUTES};
 use super::options::StartOption;
 use super::status::Status;
-use crate::openapi::parameters::{idempotency_key, integer, last_event_id, one_of, prefer, query, text};
+use crate::openapi::parameters::{
+    idempotency_key, integer, last_event_id, one_of, position, prefer, query, text,
+};
 use crate::openapi::schemas::{Event, Events, Outcome, Page, Pending, Sent, Started, Unpublished};
 use crate::openapi::{About, Described, OpenApi, SecurityScheme};
 use crate::problem;
@@ -93,13 +95,15 @@ impl Operation {
             Self::Cancel => Described::new("cancelWorkflow", "Cancels a workflow.")
                 .details("It stops at its next step; a step that is running may finish, but is not recorded.")
                 .answers::<Status>(StatusCode::ACCEPTED, "It is cancelled.")
-                .refuses(&[problem::NOT_FOUND, problem::ALREADY_ENDED]),
+                .refuses(&[problem::NOT_FOUND, problem::ALREADY_ENDED, problem::CROSS_SITE]),
             Self::Stream => stream(),
             Self::Watch => Described::new("watchWorkflow", "A workflow's status and steps, as they change.")
                 .takes(last_event_id())
                 .takes(after())
                 .streams("Each change, then `end`.")
+                .headers(&[ID])
                 .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+                .headers(&[ID])
                 .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` only.")
                 .refuses(&[problem::NOT_FOUND]),
         }
@@ -118,7 +122,12 @@ fn start(exposures: &Exposures) -> Described {
             .answers::<Started>(StatusCode::ACCEPTED, "It is at work.")
             .headers(&[ID, REPLAYED, LATER, PREFERENCE, "location"])
             .leads_to("$response.body#/workflow_id", ABOUT_IT)
-            .refuses(&[problem::NOT_EXPOSED, problem::NOT_AUTHORIZED, problem::INVALID_BODY])
+            .refuses(&[
+                problem::NOT_EXPOSED,
+                problem::NOT_AUTHORIZED,
+                problem::CROSS_SITE,
+                problem::INVALID_BODY,
+            ])
             .refuses(&[problem::KEY_INVALID, problem::KEY_REUSED, problem::KEY_IN_USE, problem::ID_CONFLICT]);
     let start = if exposures.key_required { start.refuses(&[problem::KEY_MISSING]) } else { start };
     let start = match exposures.names() {
@@ -159,14 +168,15 @@ fn stream() -> Described {
         .takes(prefer())
         .streams("The values from there on.")
         .answers::<Page>(StatusCode::OK, "A page of values. With `Prefer: wait` it waits for one.")
-        .headers(&[PREFERENCE])
+        .headers(&[ID, PREFERENCE])
         .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+        .headers(&[ID])
         .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` or `application/json`.")
         .refuses(&[problem::NOT_FOUND, problem::UNAUTHENTICATED])
 }
 
 fn after() -> Parameter {
-    query("after", "As `Last-Event-ID`, for clients that cannot send it.", text())
+    query("after", "As `Last-Event-ID`, for clients that cannot send it.", position())
 }
 
 fn send(send: Described) -> Described {
@@ -175,5 +185,5 @@ fn send(send: Described) -> Described {
         .body::<Value>("The message.")
         .answers::<Sent>(StatusCode::ACCEPTED, "It is sent.")
         .headers(&[ID, REPLAYED])
-        .refuses(&[problem::NOT_FOUND, problem::KEY_INVALID])
+        .refuses(&[problem::NOT_FOUND, problem::KEY_INVALID, problem::CROSS_SITE])
 }

@@ -18,12 +18,12 @@ mod route;
 mod timed;
 
 #[cfg(feature = "metrics")]
-pub(crate) use self::timed::Timed;
-#[cfg(feature = "metrics")]
 pub use self::{
     page::{Metrics, RecorderTaken},
     route::MetricsPage,
 };
+#[cfg(feature = "metrics")]
+pub(crate) use self::{route::page, timed::Timed};
 
 /// A workflow was started, or found under its key.
 pub(crate) fn started(workflow: &str, replayed: bool) {
