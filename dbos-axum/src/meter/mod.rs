@@ -17,13 +17,15 @@ mod route;
 #[cfg(feature = "metrics")]
 mod timed;
 
+#[cfg(all(feature = "metrics", feature = "admin"))]
+pub(crate) use self::route::page;
+#[cfg(feature = "metrics")]
+pub(crate) use self::timed::Timed;
 #[cfg(feature = "metrics")]
 pub use self::{
     page::{Metrics, RecorderTaken},
     route::MetricsPage,
 };
-#[cfg(feature = "metrics")]
-pub(crate) use self::{route::page, timed::Timed};
 
 /// A workflow was started, or found under its key.
 pub(crate) fn started(workflow: &str, replayed: bool) {

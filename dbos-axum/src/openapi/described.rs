@@ -61,6 +61,7 @@ impl Described {
     }
 
     /// Everybody may ask, without authentication.
+    #[cfg(feature = "admin")]
     pub(crate) fn open(self) -> Self {
         Self { open: true, ..self }
     }
