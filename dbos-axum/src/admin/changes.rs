@@ -48,6 +48,7 @@ pub(super) async fn resume<E>(operator: Operator<E>, Id(id): Id) -> Result<Statu
 
 /// The new workflow.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Forked {
     workflow_id: String,
 }
@@ -67,10 +68,13 @@ pub(super) async fn restart<E>(operator: Operator<E>, Id(id): Id) -> Result<Json
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct ForkBody {
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     start_step: Option<i32>,
     new_workflow_id: Option<String>,
     application_version: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     timeout_ms: Option<u64>,
 }
 

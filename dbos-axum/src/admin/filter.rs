@@ -13,16 +13,22 @@ const MOST: i64 = 10_000;
 
 /// A body. What is missing, null or empty does not narrow the listing; what is not known is not looked at.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Wanted {
     workflow_uuids: Option<Vec<String>>,
     workflow_name: Option<Texts>,
     authenticated_user: Option<Texts>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     start_time: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     end_time: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     completed_after: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     completed_before: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     dequeued_after: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     dequeued_before: Option<String>,
     status: Option<Texts>,
     application_version: Option<Texts>,
@@ -34,11 +40,14 @@ pub(super) struct Wanted {
     executor_id: Option<Texts>,
     schedule_name: Option<Texts>,
     application_name: Option<Texts>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     attributes: Option<Map<String, Value>>,
     was_forked_from: Option<bool>,
     has_parent: Option<bool>,
     queues_only: Option<bool>,
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10_000))]
     limit: Option<i64>,
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 4_294_967_295i64))]
     offset: Option<i64>,
     sort_desc: Option<bool>,
     load_input: Option<bool>,
@@ -50,6 +59,7 @@ type Narrow<T> = fn(Filter, T) -> Filter;
 
 /// One text, or several.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "a text or a list of texts")]
 enum Texts {
     One(String),

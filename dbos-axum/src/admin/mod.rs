@@ -2,6 +2,8 @@
 
 mod body;
 mod changes;
+#[cfg(feature = "openapi")]
+mod describe;
 mod filter;
 mod health;
 mod hosts;
@@ -19,18 +21,26 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
+#[cfg(feature = "metrics")]
+use axum::routing::MethodFilter;
 use axum::{Extension, Router};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::layer::DbosLayer;
+#[cfg(feature = "metrics")]
+use crate::meter;
+#[cfg(feature = "openapi")]
+use crate::openapi;
 use crate::principal::IntoPrincipal;
 use crate::problem::Problem;
 use crate::routes;
 
 use hosts::Hosts;
 use operation::ROUTES;
+#[cfg(any(feature = "metrics", feature = "openapi"))]
+use operator::Operator;
 
 /// A larger body is refused with 413.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -54,6 +64,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 /// | `POST /workflows`, `POST /queues` | lists workflows, and those that wait on queues |
 /// | `GET /workflows/{id}`, `GET /workflows/{id}/steps` | one workflow, and what it has done |
 /// | `POST /workflows/{id}/cancel`, `…/resume`, `…/restart`, `…/fork` | manages it |
+/// | `GET /openapi.json` | feature `openapi`: these routes, described |
+/// | `GET /metrics` | feature `metrics`, when [given](Self::metrics): the page for Prometheus |
 ///
 /// It cannot be built without saying who may enter, and no order of layers leaves a route open:
 ///
@@ -84,6 +96,10 @@ const BODY_BYTES: usize = 1024 * 1024;
 pub struct Admin<E> {
     layer: DbosLayer,
     settings: Settings,
+    #[cfg(feature = "metrics")]
+    metrics: Option<meter::Metrics>,
+    #[cfg(feature = "openapi")]
+    about: openapi::About,
     operator: PhantomData<fn() -> E>,
 }
 
@@ -98,7 +114,15 @@ struct Settings {
 impl<E> Admin<E> {
     /// The routes over a runtime, or over a layer, of which they take the [redactor](DbosLayer::redact).
     pub fn new(layer: impl Into<DbosLayer>) -> Self {
-        Self { layer: layer.into(), settings: Settings::default(), operator: PhantomData }
+        Self {
+            layer: layer.into(),
+            settings: Settings::default(),
+            #[cfg(feature = "metrics")]
+            metrics: None,
+            #[cfg(feature = "openapi")]
+            about: describe::about(),
+            operator: PhantomData,
+        }
     }
 
     /// Whether operators see what workflows and steps were given, have returned and have failed with. They do not
@@ -122,13 +146,30 @@ impl<E> Admin<E> {
         self
     }
 
+    /// Shows operators the page of these numbers, at `GET /metrics`.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, metrics: meter::Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// The router, for an application with any state that `E` can be extracted with.
     pub fn into_router<S>(self) -> Router<S>
     where
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method))
+        let router = routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method));
+        #[cfg(feature = "openapi")]
+        let router = router.route(openapi::PATH, openapi::served::<Operator<E>, S>(self.openapi()));
+        #[cfg(feature = "metrics")]
+        let router = match self.metrics {
+            Some(metrics) => {
+                router.route("/metrics", meter::page::<Operator<E>, S>(MethodFilter::GET, metrics))
+            }
+            None => router,
+        };
+        router
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .layer(Extension(Arc::new(self.settings)))
             .layer(self.layer)

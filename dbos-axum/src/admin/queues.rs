@@ -12,6 +12,7 @@ const INTERNAL: &str = "_dbos_internal_queue";
 
 /// What is not limited is left out.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Metadata {
     name: String,
@@ -31,6 +32,7 @@ pub(super) struct Metadata {
 
 /// So many within so many seconds.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Rate {
     limit: u32,
     period: f64,

@@ -9,6 +9,7 @@ use crate::redact::Field;
 
 /// A workflow.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Workflow {
     #[serde(rename = "WorkflowUUID")]
@@ -92,6 +93,7 @@ impl Workflow {
 
 /// A step.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Step {
     function_id: i32,
     function_name: String,

@@ -21,8 +21,10 @@ pub(super) async fn recover<E>(
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Collect {
     cutoff_epoch_timestamp_ms: Option<i64>,
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 4_294_967_295i64))]
     rows_threshold: Option<i64>,
 }
 
@@ -61,6 +63,7 @@ pub(super) async fn collect<E>(
 }
 
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(super) struct Cutoff {
     cutoff_epoch_timestamp_ms: i64,
 }

@@ -9,7 +9,9 @@ use super::exposed::Exposures;
 use super::operation::{Operation, ROUTES};
 use super::options::StartOption;
 use super::status::Status;
-use crate::openapi::parameters::{idempotency_key, integer, last_event_id, one_of, prefer, query, text};
+use crate::openapi::parameters::{
+    idempotency_key, integer, last_event_id, one_of, position, prefer, query, text,
+};
 use crate::openapi::schemas::{Event, Events, Outcome, Page, Pending, Sent, Started, Unpublished};
 use crate::openapi::{About, Described, OpenApi, SecurityScheme};
 use crate::problem;
@@ -100,7 +102,9 @@ impl Operation {
                 .takes(last_event_id())
                 .takes(after())
                 .streams("Each change, then `end`.")
+                .headers(&[ID])
                 .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+                .headers(&[ID])
                 .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` only.")
                 .refuses(&[problem::NOT_FOUND]),
         }
@@ -165,14 +169,15 @@ fn stream() -> Described {
         .takes(prefer())
         .streams("The values from there on.")
         .answers::<Page>(StatusCode::OK, "A page of values. With `Prefer: wait` it waits for one.")
-        .headers(&[PREFERENCE])
+        .headers(&[ID, PREFERENCE])
         .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+        .headers(&[ID])
         .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` or `application/json`.")
         .refuses(&[problem::NOT_FOUND, problem::UNAUTHENTICATED])
 }
 
 fn after() -> Parameter {
-    query("after", "As `Last-Event-ID`, for clients that cannot send it.", text())
+    query("after", "As `Last-Event-ID`, for clients that cannot send it.", position())
 }
 
 fn send(send: Described) -> Described {

@@ -165,7 +165,7 @@ impl<E> WorkflowApi<E> {
         let router =
             routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures));
         #[cfg(feature = "openapi")]
-        let router = router.route(openapi::PATH, openapi::served(document));
+        let router = router.route(openapi::PATH, openapi::served::<(), S>(document));
         router.layer(DefaultBodyLimit::max(self.body_limit)).layer(self.layer)
     }
 }

@@ -17,6 +17,8 @@ mod route;
 #[cfg(feature = "metrics")]
 mod timed;
 
+#[cfg(all(feature = "metrics", feature = "admin"))]
+pub(crate) use self::route::page;
 #[cfg(feature = "metrics")]
 pub(crate) use self::timed::Timed;
 #[cfg(feature = "metrics")]

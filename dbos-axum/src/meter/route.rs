@@ -67,7 +67,7 @@ impl<E> MetricsPage<E> {
 /// What answers with the page, for a router that has it among its routes.
 pub(crate) fn page<E, S>(method: MethodFilter, metrics: Metrics) -> MethodRouter<S>
 where
-    E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
+    E: FromRequestParts<S> + Send + 'static,
     S: Clone + Send + Sync + 'static,
 {
     on(method, async move |_: E| {

@@ -11,6 +11,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Required, Response, Schema, SecurityR
 
 use super::answer::Answer;
 use super::parameters;
+use super::schemas::ServerSentEvent;
 use crate::problem::{self, Kind};
 
 /// Schemas by their names.
@@ -31,6 +32,7 @@ pub(crate) struct Described {
     /// The status that was spoken of last.
     current: u16,
     schemas: Schemas,
+    open: bool,
 }
 
 impl Described {
@@ -46,6 +48,7 @@ impl Described {
             answers: BTreeMap::new(),
             current: 0,
             schemas: Vec::new(),
+            open: false,
         };
         described
             .refuses(&[problem::UNAVAILABLE])
@@ -55,6 +58,12 @@ impl Described {
     /// More than the summary says.
     pub(crate) fn details(self, text: &'static str) -> Self {
         Self { details: Some(text), ..self }
+    }
+
+    /// Everybody may ask, without authentication.
+    #[cfg(feature = "admin")]
+    pub(crate) fn open(self) -> Self {
+        Self { open: true, ..self }
     }
 
     /// A parameter of the path takes other texts than those of its name do.
@@ -70,12 +79,22 @@ impl Described {
     }
 
     /// A JSON body, which has to be there.
-    pub(crate) fn body<T: ToSchema>(mut self, description: &str) -> Self {
+    pub(crate) fn body<T: ToSchema>(self, description: &str) -> Self {
+        self.with_body::<T>(description, Required::True)
+    }
+
+    /// A JSON body, or none.
+    #[cfg(feature = "admin")]
+    pub(crate) fn body_or_none<T: ToSchema>(self, description: &str) -> Self {
+        self.with_body::<T>(description, Required::False)
+    }
+
+    fn with_body<T: ToSchema>(mut self, description: &str, required: Required) -> Self {
         let schema = self.schema::<T>();
         self.body = Some(
             RequestBodyBuilder::new()
                 .description(Some(description))
-                .required(Some(Required::True))
+                .required(Some(required))
                 .content(JSON, Content::new(Some(schema)))
                 .build(),
         );
@@ -93,11 +112,21 @@ impl Described {
         })
     }
 
+    /// Answers with a body of another kind, perhaps one of several of the status.
+    #[cfg(feature = "admin")]
+    pub(crate) fn answers_in(self, status: StatusCode, media: &'static str, text: &str) -> Self {
+        self.answer(status, |answer| {
+            answer.says(text);
+            answer.content(media, parameters::text().into());
+        })
+    }
+
     /// Answers with server-sent events.
-    pub(crate) fn streams(self, text: &str) -> Self {
+    pub(crate) fn streams(mut self, text: &str) -> Self {
+        let schema = self.schema::<ServerSentEvent>();
         self.answer(StatusCode::OK, |answer| {
             answer.says(text);
-            answer.content(EVENTS, crate::openapi::parameters::text().into());
+            answer.content(EVENTS, schema);
         })
     }
 
@@ -152,7 +181,8 @@ impl Described {
     fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
         let (name, schema) = (T::name(), T::schema());
         T::schemas(&mut self.schemas);
-        if matches!(&schema, RefOr::T(Schema::Object(object)) if object.properties.is_empty()) {
+        let named = matches!(&schema, RefOr::T(Schema::Object(object)) if !object.properties.is_empty());
+        if !named {
             return schema;
         }
         self.schemas.push((name.clone().into_owned(), schema));
@@ -171,7 +201,7 @@ impl Described {
             self = self.refuses(&[problem::INVALID_ARGUMENT]);
         }
         described.append(&mut self.parameters);
-        if !security.is_empty() {
+        if !security.is_empty() && !self.open {
             self = self
                 .answer(StatusCode::UNAUTHORIZED, |answer| answer.says("The caller is not known."))
                 .answer(StatusCode::FORBIDDEN, |answer| answer.says("The caller may not do this."));
@@ -182,7 +212,8 @@ impl Described {
         operation.description = self.details.map(ToOwned::to_owned);
         operation.parameters = Some(described.into_iter().map(RefOr::T).collect());
         operation.request_body = self.body.map(RefOr::T);
-        operation.security = (!security.is_empty()).then(|| security.to_vec());
+        let wanted = if self.open { Vec::new() } else { security.to_vec() };
+        operation.security = (!security.is_empty()).then_some(wanted);
         for (status, answer) in self.answers {
             let response: RefOr<Response> = answer.into_response().into();
             operation.responses.responses.insert(status.to_string(), response);

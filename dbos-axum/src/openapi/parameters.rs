@@ -19,14 +19,8 @@ pub(super) fn of_path(path: &str) -> impl Iterator<Item = Parameter> + '_ {
         let name = name.trim_start_matches('*');
         let (description, schema) = match name {
             "id" => ("A workflow's id.", text().max_length(Some(512)).pattern(Some(ID))),
-            "key" => (
-                "The key under which the workflow publishes.",
-                text().max_length(Some(512)).pattern(Some(LABEL)),
-            ),
-            "topic" => (
-                "The topic on which the workflow receives.",
-                text().max_length(Some(512)).pattern(Some(LABEL)),
-            ),
+            "key" => ("The key under which the workflow publishes.", label()),
+            "topic" => ("The topic on which the workflow receives.", label()),
             "name" => ("The name of a workflow that may be started.", text().min_length(Some(1))),
             _ => ("", text().min_length(Some(1))),
         };
@@ -58,10 +52,14 @@ pub(crate) fn prefer() -> Parameter {
 
 /// `Last-Event-ID`.
 pub(crate) fn last_event_id() -> Parameter {
-    let schema = text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.end)?$"));
     let description = "How far the client has come: the id of the last event, which is the offset of its value. It \
         counts before the query's `after`.";
-    optional(ParameterIn::Header, "Last-Event-ID", description, schema)
+    optional(ParameterIn::Header, "Last-Event-ID", description, position())
+}
+
+/// How far a reader of a stream has come.
+pub(crate) fn position() -> ObjectBuilder {
+    text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.end)?$"))
 }
 
 /// A parameter of the query.
@@ -72,6 +70,11 @@ pub(crate) fn query(name: &str, description: &str, schema: ObjectBuilder) -> Par
 /// A schema of texts.
 pub(crate) fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))
+}
+
+/// A schema of names as the runtime takes them.
+pub(crate) fn label() -> ObjectBuilder {
+    text().max_length(Some(512)).pattern(Some(LABEL))
 }
 
 /// A schema of these texts.

@@ -121,6 +121,57 @@ pub(crate) struct Unpublished {
     key: String,
 }
 
+/// Whether a process takes work. Operators are told why not, and which process it is.
+#[derive(ToSchema)]
+pub(crate) struct Readiness {
+    status: Ready,
+    #[schema(nullable = false)]
+    database: Option<bool>,
+    #[schema(nullable = false)]
+    active: Option<bool>,
+    #[schema(nullable = false)]
+    draining: Option<bool>,
+    #[schema(nullable = false)]
+    application: Option<String>,
+    #[schema(nullable = false)]
+    application_version: Option<String>,
+    #[schema(nullable = false)]
+    executor_id: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum Ready {
+    Ready,
+    Unready,
+}
+
+/// That the routes are there.
+#[derive(ToSchema)]
+pub(crate) struct Present {
+    status: bool,
+}
+
+/// A delivery that was taken.
+#[derive(ToSchema)]
+pub(crate) struct Delivered {
+    /// The source's name for it.
+    delivery: String,
+    /// Whether it had come before.
+    duplicate: bool,
+}
+
+/// Each event of a stream; its data are JSON.
+#[derive(ToSchema)]
+pub(crate) struct ServerSentEvent {
+    #[schema(nullable = false)]
+    event: Option<String>,
+    #[schema(nullable = false)]
+    id: Option<String>,
+    #[schema(nullable = false)]
+    data: Option<String>,
+}
+
 /// A message that was sent.
 #[derive(ToSchema)]
 pub(crate) struct Sent {

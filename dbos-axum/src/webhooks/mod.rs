@@ -69,6 +69,8 @@ mod callback;
 mod custom;
 mod deliver;
 mod delivery_id;
+#[cfg(feature = "openapi")]
+mod describe;
 mod encoding;
 mod github;
 mod inbox;
