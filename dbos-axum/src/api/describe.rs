@@ -9,7 +9,9 @@ use super::exposed::Exposures;
 use super::operation::{Operation, ROUTES};
 use super::options::StartOption;
 use super::status::Status;
-use crate::openapi::parameters::{idempotency_key, integer, last_event_id, one_of, prefer, query, text};
+use crate::openapi::parameters::{
+    cursor, idempotency_key, integer, last_event_id, one_of, prefer, query, text,
+};
 use crate::openapi::schemas::{Event, Events, Outcome, Page, Pending, Sent, Started, Unpublished};
 use crate::openapi::{About, Described, OpenApi, SecurityScheme};
 use crate::problem;
@@ -18,6 +20,7 @@ const ID: &str = "dbos-workflow-id";
 const REPLAYED: &str = "idempotent-replayed";
 const LATER: &str = "retry-after";
 const PREFERENCE: &str = "preference-applied";
+const OF_A_STREAM: &[&str] = &[ID, "cache-control", "vary", "x-accel-buffering"];
 /// What can be asked about a workflow of which an answer names the id.
 const ABOUT_IT: &[&str] = &[
     "getWorkflow",
@@ -99,7 +102,9 @@ impl Operation {
                 .takes(last_event_id())
                 .takes(after())
                 .streams("Each change, then `end`.")
+                .headers(OF_A_STREAM)
                 .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+                .headers(OF_A_STREAM)
                 .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` only.")
                 .refuses(&[problem::NOT_FOUND]),
         }
@@ -164,14 +169,16 @@ fn stream() -> Described {
         .takes(prefer())
         .streams("The values from there on.")
         .answers::<Page>(StatusCode::OK, "A page of values. With `Prefer: wait` it waits for one.")
+        .headers(OF_A_STREAM)
         .headers(&[PREFERENCE])
         .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
+        .headers(OF_A_STREAM)
         .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` or `application/json`.")
         .refuses(&[problem::NOT_FOUND, problem::UNAUTHENTICATED])
 }
 
 fn after() -> Parameter {
-    query("after", "As `Last-Event-ID`, for clients that cannot send it.", text())
+    query("after", "As `Last-Event-ID`, for clients that cannot send it.", cursor())
 }
 
 fn send(send: Described) -> Described {

@@ -58,10 +58,14 @@ pub(crate) fn prefer() -> Parameter {
 
 /// `Last-Event-ID`.
 pub(crate) fn last_event_id() -> Parameter {
-    let schema = text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.end)?$"));
     let description = "How far the client has come: the id of the last event, which is the offset of its value. It \
         counts before the query's `after`.";
-    optional(ParameterIn::Header, "Last-Event-ID", description, schema)
+    optional(ParameterIn::Header, "Last-Event-ID", description, cursor())
+}
+
+/// A schema of offsets and ends.
+pub(crate) fn cursor() -> ObjectBuilder {
+    text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.end)?$"))
 }
 
 /// A parameter of the query.

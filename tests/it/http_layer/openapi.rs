@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path as FilePath;
 
 use dbos_axum::openapi::{Http, HttpAuthScheme, OpenApi, SecurityScheme};
-use dbos_axum::{AllowAnyone, StartOption, WorkflowApi};
+use dbos_axum::{AllowAnyone, StartOption, StreamLimits, WorkflowApi};
 use dbos_runtime::Queue;
 use harness::{Backend, on_each_backend, python};
 use http::Method;
@@ -153,6 +153,24 @@ on_each_backend! {
             let response = held.ask(template, get(path), "get").await;
             assert_eq!(response.status.as_u16(), status, "{path}: {}", response.text());
         }
+        let (stream, watch) = ("/workflows/{id}/streams/{key}", "/workflows/{id}/watch");
+        for (template, path, accept, status) in [
+            (stream, "/workflows/ended/streams/k", "text/event-stream", 200),
+            (stream, "/workflows/held/streams/k", "application/json", 200),
+            (stream, "/workflows/ended/streams/k?after=-1.end", "*/*", 204),
+            (stream, "/workflows/ended/streams/k?after=x", "*/*", 400),
+            (stream, "/workflows/ended/streams/k?access_token=x", "*/*", 401),
+            (stream, "/workflows/nobody/streams/k", "*/*", 404),
+            (stream, "/workflows/ended/streams/k", "text/html", 406),
+            (watch, "/workflows/ended/watch", "*/*", 200),
+            (watch, "/workflows/ended/watch?after=0.end", "*/*", 204),
+            (watch, "/workflows/%00/watch", "*/*", 400),
+            (watch, "/workflows/nobody/watch", "*/*", 404),
+            (watch, "/workflows/ended/watch", "application/json", 406),
+        ] {
+            let response = held.ask(template, get(path).header("accept", accept), "get").await;
+            assert_eq!(response.status.as_u16(), status, "{path}: {}", response.text());
+        }
         let told = get("/workflows/held").send().await.json();
         let created = dbos.info("held").await.unwrap().created_at;
         assert_eq!(told["created_at"].as_str().unwrap().parse::<dbos_runtime::Timestamp>().unwrap(), created);
@@ -197,7 +215,10 @@ on_each_backend! {
     /// Requests by the document and against it: no answer that it does not have, and none that is a 5xx.
     async fn a_fuzzer_finds_nothing(fresh: Fresh) {
         let dbos = launch_all(&fresh).await;
-        let router = WorkflowApi::<Caller>::new(dbos.clone()).expose(echo).expose(hold).into_router();
+        // A fuzzer waits for the end of every answer.
+        let limits = StreamLimits::default().lifetime(Duration::from_millis(100));
+        let layer = DbosLayer::new(dbos.clone()).streams(limits);
+        let router = WorkflowApi::<Caller>::new(layer).expose(echo).expose(hold).into_router();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let document = format!("http://{}/dbos/openapi.json", listener.local_addr().unwrap());
         let mut server = JoinSet::new();
