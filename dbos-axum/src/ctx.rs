@@ -265,7 +265,7 @@ impl DbosCtx {
             let soon = HeaderValue::from_static("1");
             return Err(Problem::of(problem::KEY_IN_USE).about(handle.id()).with_header(RETRY_AFTER, soon));
         }
-        Ok(Started::new(handle, info.status, self.asked()))
+        Ok(Started::found(handle, &info, self.asked()))
     }
 }
 

@@ -44,10 +44,10 @@ class RequestError extends Error {
   get passing() { return [0, 502, 503].includes(this.status); }
 }
 
-async function request(method, path, timeout = 10_000) {
+async function request(method, path, { timeout = 10_000, headers } = {}) {
   let response, body;
   try {
-    response = await fetch(path, { method, cache: "no-store", signal: AbortSignal.timeout(timeout) });
+    response = await fetch(path, { method, headers, cache: "no-store", signal: AbortSignal.timeout(timeout) });
     body = await response.text();
   } catch {
     throw new RequestError(CONNECTION_LOST, 0);
@@ -69,14 +69,26 @@ const getJson = async (path) => JSON.parse(await request("GET", path));
 
 // Sends until there is an answer. Only for requests that are safe to repeat: the checkout has its
 // key, a payment is decided once, and a full shelf stays full.
-async function postUntilAnswered(path) {
+const postUntilAnswered = (path, headers) =>
+  untilAnswered("POST", path, { headers, timeout: 75_000 }); // the server itself waits up to 60 s
+
+async function untilAnswered(method, path, options) {
   for (;;) {
     try {
-      return await request("POST", path, 75_000); // the server itself waits up to 60 s
+      return await request(method, path, options);
     } catch (error) {
       if (!error.passing) throw error;
       await reconnection(error);
     }
+  }
+}
+
+// What a workflow publishes under a name, as soon as it does.
+async function eventOf(workflow, name) {
+  const path = `/dbos/workflows/${encodeURIComponent(workflow)}/events/${name}`;
+  for (;;) {
+    const answer = JSON.parse(await untilAnswered("GET", path, { timeout: 30_000, headers: { Prefer: "wait=20" } }));
+    if ("value" in answer) return answer.value;
   }
 }
 
@@ -244,20 +256,19 @@ function followDecidedPayments() {
 
 // --- The purchase ------------------------------------------------------------------------------
 
-// The checkout key is the id of the workflow. It is kept until the purchase is decided, so that
-// pressing Buy again, after a crash or a reload, joins the same purchase and starts no second one.
-let checkoutKey = withStorage((storage) => storage.getItem("checkout-key")) ?? null;
+// The idempotency key of a purchase, and its payment once that is known. They are kept until the purchase is decided, so
+// that pressing Buy again, after a crash or a reload, joins the same purchase and starts no second one.
+let checkout = withStorage((storage) => JSON.parse(storage.getItem("checkout"))) ?? null;
 
-function keepCheckout() {
-  checkoutKey ??= newKey();
-  withStorage((storage) => storage.setItem("checkout-key", checkoutKey));
-  return checkoutKey;
+function keepCheckout(checkoutNow) {
+  checkout = checkoutNow;
+  withStorage((storage) => storage.setItem("checkout", JSON.stringify(checkout)));
 }
 
-function forgetCheckout(key) {
-  if (key !== checkoutKey) return;
-  checkoutKey = null;
-  withStorage((storage) => storage.removeItem("checkout-key"));
+function forgetCheckout(id) {
+  if (id !== checkout?.key && id !== checkout?.payment) return;
+  checkout = null;
+  withStorage((storage) => storage.removeItem("checkout"));
 }
 
 function withStorage(use) {
@@ -279,9 +290,11 @@ function newKey() {
 }
 
 async function buy() {
-  const key = keepCheckout();
+  const key = checkout?.key ?? newKey();
+  keepCheckout({ ...checkout, key });
   try {
-    const paymentId = await postUntilAnswered(`/checkout/${key}`);
+    const paymentId = await postUntilAnswered("/checkout", { "Idempotency-Key": key });
+    if (checkout?.key === key) keepCheckout({ key, payment: paymentId });
     // Nobody is pulled away from a page opened in the meantime: Buy now leads to the payment.
     if (currentView().name === "shop") navigate(`/?payment=${encodeURIComponent(paymentId)}`);
   } catch (error) {
@@ -293,7 +306,9 @@ async function buy() {
 async function settle(decision) {
   const { id } = currentView();
   try {
-    const orderId = await postUntilAnswered(`/payment_webhook/${encodeURIComponent(id)}/${decision}`);
+    // The provider tells the shop, in a signed message. What came of it, the purchase says.
+    await postUntilAnswered(`/provider/payments/${encodeURIComponent(id)}/${decision}`);
+    const orderId = await eventOf(id, "order_id");
     forgetCheckout(id);
     if (currentView().id === id) navigate(`/?order=${encodeURIComponent(orderId)}`, { replace: true });
   } catch (error) {
@@ -385,8 +400,8 @@ function renderShop() {
   setText("buy-hint", left > 0 ? BUY_HINT : "The shelf is empty. Restock it to go on.");
   setText("stock", left > 0 ? `${left} in stock` : "Sold out");
   $("stock").dataset.tone = left > 10 ? "good" : left > 0 ? "wait" : "bad";
-  const label = checkoutKey ? "Continue your purchase" : left > 0 ? "Buy now" : "Sold out";
-  setBusy("buy", "buy", label, "Reserving your widget…", left <= 0 && !checkoutKey);
+  const label = checkout ? "Continue your purchase" : left > 0 ? "Buy now" : "Sold out";
+  setBusy("buy", "buy", label, "Reserving your widget…", left <= 0 && !checkout);
 }
 
 function renderPayment(paymentId) {
@@ -505,4 +520,4 @@ addEventListener("popstate", openView);
 render();
 await poll();
 // The page was reloaded in the middle of a purchase: join it again.
-if (checkoutKey && currentView().name === "shop") act("buy", buy);
+if (checkout && currentView().name === "shop") act("buy", buy);

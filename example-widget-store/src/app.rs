@@ -1,17 +1,28 @@
 //! The routes of the shop.
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use dbos_axum::{DbosLayer, WorkflowApi, method_not_allowed, not_found};
+use dbos_axum::{Admin, BearerToken, DbosLayer, Problem, WorkflowApi, method_not_allowed, not_found};
+use tower_http::csrf::CsrfLayer;
 
-use crate::http;
-use crate::http::visitor::Visitor;
+use crate::error::StartError;
+use crate::http::visitor::{LookOnly, Visitor};
 use crate::state::AppState;
+use crate::{http, provider};
 
 /// All routes of the shop.
-pub fn app(state: AppState) -> Router {
-    let layer = DbosLayer::new(state.dbos.clone());
-    Router::new()
+///
+/// # Errors
+///
+/// The secret of the webhook is too easy to guess.
+pub fn app(state: AppState) -> Result<Router, StartError> {
+    let layer = DbosLayer::new(state.dbos.clone()).policy(LookOnly);
+    let admin = Admin::<BearerToken>::new(state.dbos.clone());
+    let webhooks = http::payment::webhooks(&state.dbos, &state.webhook_secret)?;
+    let webhook_url = format!("{}/in/hooks/payments", state.settings.shop_url);
+    let app = Router::new()
         .merge(http::page::routes())
         .route("/product", get(http::products::show))
         .route("/restock", post(http::products::restock))
@@ -19,12 +30,23 @@ pub fn app(state: AppState) -> Router {
         .route("/order/{id}", get(http::orders::show))
         .route("/checkout", post(http::checkout::by_header))
         .route("/checkout/{key}", post(http::checkout::by_path))
-        .route("/payment_webhook/{payment_id}/{payment_status}", post(http::payment::webhook))
+        .merge(provider::routes(&webhook_url, &state.webhook_secret))
         .merge(http::crash::routes(&state.settings))
         .route("/healthz", get(http::health::check))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(layer.clone())
         .nest("/dbos", WorkflowApi::<Visitor>::new(layer).into_router())
-        .with_state(state)
+        .nest("/in", webhooks.into_router()?)
+        .nest("/admin", admin.into_router())
+        .layer(CsrfLayer::new().with_rejection_response(|_| forged()))
+        .with_state(state);
+    Ok(app)
+}
+
+/// Cookies come along with what another site's page sends, too.
+fn forged() -> Response {
+    Problem::new(StatusCode::FORBIDDEN)
+        .with_detail("The request comes from another site's page.")
+        .into_response()
 }

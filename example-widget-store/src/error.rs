@@ -3,8 +3,8 @@
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dbos_axum::Problem;
-use dbos_runtime::WorkflowId;
+use dbos_axum::webhooks::Misconfigured;
+use dbos_axum::{InvalidSecret, Problem};
 
 /// Why the shop does not open.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,12 @@ pub enum StartError {
     /// The tables cannot be brought up to date.
     #[error("the tables in {0} cannot be made: {1}")]
     Tables(String, sqlx::migrate::MigrateError),
+    /// The token of the admin routes is too easy to guess.
+    #[error("WIDGET_ADMIN_TOKEN: {0}")]
+    AdminToken(#[from] InvalidSecret),
+    /// The webhook cannot be opened with that secret.
+    #[error("WIDGET_WEBHOOK_SECRET: {0}")]
+    Webhook(#[from] Misconfigured),
     /// The workflows cannot be taken up.
     #[error(transparent)]
     Runtime(#[from] dbos_runtime::Error),
@@ -31,8 +37,6 @@ pub(crate) enum ShopError {
     SoldOut,
     #[error("There is no order {0}.")]
     NoSuchOrder(i64),
-    #[error("There is no payment {0}.")]
-    NoSuchPayment(WorkflowId),
     #[error("The purchase goes on, but it took too long to wait for. Please try again.")]
     NoAnswerYet,
     #[error("The shop is closing. Please come again in a moment.")]
@@ -58,7 +62,7 @@ impl From<ShopError> for Problem {
                 return problem.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             ShopError::SoldOut => StatusCode::CONFLICT,
-            ShopError::NoSuchOrder(_) | ShopError::NoSuchPayment(_) => StatusCode::NOT_FOUND,
+            ShopError::NoSuchOrder(_) => StatusCode::NOT_FOUND,
             ShopError::NoAnswerYet => StatusCode::GATEWAY_TIMEOUT,
             ShopError::Closing => return come_again(error.to_string()),
             ShopError::Database(error) => return database(&error),

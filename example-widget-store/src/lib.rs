@@ -5,18 +5,20 @@
 //! code here takes part in that.
 //!
 //! ```text
-//! http/        what the browser asks for
+//! http/        what the browser asks for, and what the payment provider tells
 //! workflows/   what has to survive a crash
 //! db/          queries, each on a connection that it is given
+//! provider     a payment provider to play with
 //! ```
 
 mod app;
 mod error;
 mod http;
-mod secret;
+mod provider;
 mod state;
 
 pub mod db;
+pub mod secret;
 pub mod settings;
 pub mod workflows;
 

@@ -2,10 +2,10 @@
 
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use example_widget_store::secret::Secret;
 use example_widget_store::settings::{self, Request, Settings, USAGE};
 use example_widget_store::{AppState, app};
 use tokio::net::TcpListener;
@@ -35,16 +35,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
+async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     log();
     // Before the launch: a second shop on the same port must not take up the work of the first.
     let listener = listen(&settings.addr).await?;
     let addr = listener.local_addr()?;
-    let welcome = welcome(&settings, addr);
+    settings.shop_url = format!("http://{addr}");
+    let made_up = settings.admin_token.is_none().then(Secret::token);
+    let welcome = welcome(&settings, made_up.as_ref());
+    settings.admin_token = settings.admin_token.or(made_up);
     let state = AppState::open(settings).await?;
     println!("listening on http://{addr}\n\n{welcome}");
     let dbos = state.dbos.clone();
-    dbos_axum::serve(listener, app(state), dbos).until(dbos_axum::terminated()).drain(DRAIN).await?;
+    dbos_axum::serve(listener, app(state)?, dbos).until(dbos_axum::terminated()).drain(DRAIN).await?;
     Ok(())
 }
 
@@ -58,22 +61,33 @@ async fn listen(addr: &str) -> Result<TcpListener, String> {
 }
 
 /// What to do now.
-fn welcome(settings: &Settings, addr: SocketAddr) -> String {
-    let database = settings.database();
+fn welcome(settings: &Settings, made_up: Option<&Secret>) -> String {
+    let (database, url) = (settings.database(), &settings.shop_url);
     let mut text = format!(
         "\
 Products, orders and workflows are in {database}.
-Open the page in a browser, or buy a widget from here:
+Open the page in a browser. Or buy a widget from here, as the visitor who knows a secret of 32 characters or more:
 
-  me='Authorization: Bearer a-random-secret-of-32-characters-or-more'
-  payment=$(curl -X POST -H \"$me\" http://{addr}/checkout/my-first-widget)
-  curl -X POST http://{addr}/payment_webhook/$payment/paid
-  curl -H \"$me\" http://{addr}/orders
+  me='Authorization: Bearer think-of-32-characters-or-more-here'
+  payment=$(curl -sX POST -H \"$me\" {url}/checkout/my-first-widget)
+  curl -X POST {url}/provider/payments/$payment/paid
+  curl -H \"$me\" -H 'Prefer: wait=20' {url}/dbos/workflows/$payment/events/order_id
+  curl -N -H \"$me\" {url}/dbos/workflows/$payment::dispatch/streams/progress
 "
     );
     if settings.crash {
         text += &format!(
-            "\nCrash it on the way, and start it again:\n\n  curl -X POST http://{addr}/crash_application\n"
+            "\nCrash it on the way, and start it again:\n\n  curl -X POST {url}/crash_application\n"
+        );
+    }
+    if let Some(token) = made_up {
+        let token = token.reveal();
+        text += &format!(
+            "
+Manage the workflows with the token of this run (WIDGET_ADMIN_TOKEN sets one that stays):
+
+  curl -X POST --json '{{}}' -H 'Authorization: Bearer {token}' {url}/admin/workflows
+"
         );
     }
     text

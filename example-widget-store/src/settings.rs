@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
 
+use crate::secret::Secret;
+
 /// What `--help` says.
 pub const USAGE: &str = "\
 A shop whose checkout survives any crash.
@@ -20,6 +22,8 @@ Environment:
   WIDGET_ADDR               where to listen                 (127.0.0.1:8000)
   WIDGET_TICK_MS            a tenth of a dispatch, in ms    (1000)
   WIDGET_PAYMENT_TIMEOUT_S  how long a payment may take     (120)
+  WIDGET_ADMIN_TOKEN        the bearer token of /admin      (a new one at each start)
+  WIDGET_WEBHOOK_SECRET     whsec_…, of payment messages    (a new one at each start)
   RUST_LOG                  what to log                     (info)
 ";
 
@@ -67,6 +71,12 @@ pub struct Settings {
     pub patience: Duration,
     /// Whether everybody may crash the shop.
     pub crash: bool,
+    /// Who has this bearer token may manage the workflows. Made up at the start unless set.
+    pub admin_token: Option<Secret>,
+    /// What the payment provider signs its messages with. Made up at the start unless set.
+    pub webhook_secret: Option<Secret>,
+    /// Where the payment provider finds the shop: `http://host:port`.
+    pub shop_url: String,
 }
 
 impl Default for Settings {
@@ -78,6 +88,9 @@ impl Default for Settings {
             payment_timeout: Duration::from_secs(120),
             patience: Duration::from_secs(60),
             crash: true,
+            admin_token: None,
+            webhook_secret: None,
+            shop_url: "http://127.0.0.1:8000".to_owned(),
         }
     }
 }
@@ -99,6 +112,8 @@ impl Settings {
         if let Some(seconds) = given("WIDGET_PAYMENT_TIMEOUT_S") {
             settings.payment_timeout = Duration::from_secs(number("WIDGET_PAYMENT_TIMEOUT_S", &seconds)?);
         }
+        settings.admin_token = given("WIDGET_ADMIN_TOKEN").map(Secret::new);
+        settings.webhook_secret = given("WIDGET_WEBHOOK_SECRET").map(Secret::new);
         Ok(settings)
     }
 
@@ -150,12 +165,16 @@ mod tests {
             ("WIDGET_ADDR", "localhost:0"),
             ("WIDGET_TICK_MS", "5"),
             ("WIDGET_PAYMENT_TIMEOUT_S", "3"),
+            ("WIDGET_ADMIN_TOKEN", "token"),
+            ("WIDGET_WEBHOOK_SECRET", "whsec_"),
         ];
         let expected = Settings {
             database_url: "postgres://host/shop".to_owned(),
             addr: "localhost:0".to_owned(),
             tick: Duration::from_millis(5),
             payment_timeout: Duration::from_secs(3),
+            admin_token: Some(Secret::new("token")),
+            webhook_secret: Some(Secret::new("whsec_")),
             ..Settings::default()
         };
         check(&[], &variables, Ok(Request::Serve(expected)));

@@ -60,6 +60,7 @@ async fn check(fresh: &Fresh, orders: i64, context: &str) {
             "SELECT count(*) FROM operation_outputs WHERE function_name = 'advance_order'",
             orders * 10,
         ),
+        ("deliveries", "SELECT count(*) FROM workflow_status WHERE name = 'dbos.webhook'", orders),
         ("progress", "SELECT count(*) FROM streams WHERE key = 'progress'", orders * 11),
         ("messages", "SELECT count(*) FROM notifications", orders),
         ("unread", "SELECT count(*) FROM notifications WHERE NOT consumed", 0),

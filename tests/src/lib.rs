@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the harness reports trouble by failing the test")]
 
 pub mod backend;
+pub mod browser;
 pub mod collector;
 pub mod drops;
 pub mod http;

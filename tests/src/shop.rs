@@ -46,10 +46,10 @@ impl Shop {
         Some(reserved.body)
     }
 
-    /// Pays for what is reserved. `None` when the shop dies on the way.
+    /// Pays for what is reserved: tells the provider, who tells the shop. `None` when the shop dies on the way.
     pub async fn pay(&self, payment_id: &str) -> Option<()> {
-        let paid = self.post(&format!("/payment_webhook/{payment_id}/paid")).await?;
-        assert_eq!(paid.status, 200, "{}", paid.body);
+        let paid = self.post(&format!("/provider/payments/{payment_id}/paid")).await?;
+        assert_eq!(paid.status, 202, "{}", paid.body);
         Some(())
     }
 

@@ -16,7 +16,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Sends a request without a body, and reads the answer until the server closes.
+/// Sends a request without a body, and reads the answer.
 ///
 /// # Errors
 ///
@@ -75,12 +75,20 @@ async fn exchange(
         (if body.is_empty() { "" } else { "content-type: application/json\r\n" }, body.len());
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: shop\r\n{headers}{kind}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: {server}\r\n{headers}{kind}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await?;
-    read(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is not whole"))
+    loop {
+        let read_now = socket.read_buf(&mut answer).await?;
+        // Some servers leave the connection open all the same.
+        if let Some(answer) = read(&answer) {
+            return Ok(answer);
+        }
+        if read_now == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is not whole"));
+        }
+    }
 }
 
 /// An answer whose length is announced.

@@ -18,6 +18,7 @@ use crate::problem;
 
 const ID: &str = "dbos-workflow-id";
 const REPLAYED: &str = "idempotent-replayed";
+const EXPIRES: &str = "idempotency-expires";
 const LATER: &str = "retry-after";
 const PREFERENCE: &str = "preference-applied";
 const OF_A_STREAM: &[&str] = &[ID, "cache-control", "vary", "x-accel-buffering"];
@@ -119,9 +120,9 @@ fn start(exposures: &Exposures) -> Described {
             .takes(prefer())
             .body::<Value>("The workflow's input.")
             .answers::<Outcome>(StatusCode::OK, "It has ended, one way or another.")
-            .headers(&[ID, REPLAYED, PREFERENCE])
+            .headers(&[ID, REPLAYED, EXPIRES, PREFERENCE])
             .answers::<Started>(StatusCode::ACCEPTED, "It is at work.")
-            .headers(&[ID, REPLAYED, LATER, PREFERENCE, "location"])
+            .headers(&[ID, REPLAYED, EXPIRES, LATER, PREFERENCE, "location"])
             .leads_to("$response.body#/workflow_id", ABOUT_IT)
             .refuses(&[
                 problem::NOT_EXPOSED,

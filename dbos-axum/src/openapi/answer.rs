@@ -15,6 +15,7 @@ const PROBLEM: &str = "application/problem+json";
 const HEADERS: &[(&str, &str)] = &[
     ("cache-control", "That nothing between keeps or changes it."),
     ("dbos-workflow-id", "The id of the workflow that the answer is about."),
+    ("idempotency-expires", "Until when the idempotency key counts at least, once its workflow has ended."),
     ("idempotent-replayed", "`true` when the idempotency key had been used before: nothing was done again."),
     ("location", "Where the workflow can be asked about."),
     ("preference-applied", "What was done for the client's `Prefer`."),

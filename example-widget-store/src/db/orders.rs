@@ -60,13 +60,6 @@ pub async fn find(db: &mut AnyConnection, order: i64, owner: &str) -> sqlx::Resu
     sqlx::query_as(sql).bind(order).bind(owner).fetch_optional(db).await
 }
 
-/// Whether an order waits, or has waited, for this payment.
-pub async fn has_payment(db: &mut AnyConnection, payment_id: &str) -> sqlx::Result<bool> {
-    let sql = "SELECT order_id FROM orders WHERE payment_id = $1";
-    let order: Option<i64> = sqlx::query_scalar(sql).bind(payment_id).fetch_optional(db).await?;
-    Ok(order.is_some())
-}
-
 /// The newest orders of that owner's, newest first.
 pub async fn newest(db: &mut AnyConnection, owner: &str) -> sqlx::Result<Vec<Order>> {
     let sql = "SELECT * FROM orders_as_text WHERE owner = $1 ORDER BY order_id DESC LIMIT $2";

@@ -1,29 +1,40 @@
-//! What the payment provider calls. The page's two buttons play the provider.
+//! What the payment provider tells the shop.
 
-use axum::extract::State;
-use dbos_axum::{DbosCtx, Path};
-use dbos_runtime::WorkflowId;
+use std::time::Duration;
 
-use super::connection::Connection;
-use super::event::wait_for;
-use crate::db::orders;
-use crate::error::ShopError;
-use crate::state::AppState;
-use crate::workflows::checkout::{DECISION, ORDER_ID, PAYMENT_STATUS};
+use dbos_axum::webhooks::{Deliver, Misconfigured, StandardWebhooks, Webhooks};
+use dbos_runtime::Dbos;
+use serde::Deserialize;
 
-/// `POST /payment_webhook/{payment_id}/{payment_status}`
-///
-/// Providers repeat themselves, so the message has a key: the first decision counts, and every call gets the order.
-pub(crate) async fn webhook(
-    ctx: DbosCtx,
-    State(app): State<AppState>,
-    Path((payment_id, status)): Path<(WorkflowId, String)>,
-    mut db: Connection,
-) -> Result<String, ShopError> {
-    if !orders::has_payment(&mut db, payment_id.as_str()).await? {
-        return Err(ShopError::NoSuchPayment(payment_id));
-    }
-    drop(db);
-    ctx.dbos().send(&payment_id, &status).topic(PAYMENT_STATUS).idempotency_key(DECISION).await?;
-    wait_for(&ctx, &payment_id, ORDER_ID, &app).await
+use crate::secret::Secret;
+use crate::workflows::checkout::{FAILED, PAID, PAYMENT_STATUS};
+
+/// Nobody can pay before the purchase is there, so news about another one are not kept for long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    r#type: String,
+    data: Payment,
+}
+
+#[derive(Debug, Deserialize)]
+struct Payment {
+    payment_id: String,
+}
+
+/// `POST /hooks/payments`, for who has the secret.
+pub(crate) fn webhooks(dbos: &Dbos, secret: &Secret) -> Result<Webhooks, Misconfigured> {
+    let scheme = StandardWebhooks::new(secret.reveal())?;
+    Ok(Webhooks::new(dbos.clone()).source("payments", scheme, decided).patience(PATIENCE))
+}
+
+/// The id of a payment is the id of the workflow that waits for it. The first decision counts: the workflow asks once.
+fn decided(event: Event) -> Deliver {
+    let decision = match event.r#type.as_str() {
+        "payment.paid" => PAID,
+        "payment.failed" => FAILED,
+        _ => return Deliver::ignore(),
+    };
+    Deliver::send(event.data.payment_id, PAYMENT_STATUS, decision)
 }

@@ -14,13 +14,12 @@ use crate::db::{inventory, orders};
 pub const PAYMENT_ID: &str = "payment_id";
 /// The event that tells the shop, at the end, which order it was.
 pub const ORDER_ID: &str = "order_id";
-/// The topic of the message that the payment provider sends.
+/// The topic of the message about the payment.
 pub const PAYMENT_STATUS: &str = "payment_status";
-/// The idempotency key of that message: a payment is decided once.
-pub const DECISION: &str = "decision";
-
-/// What the provider says when the money is there. Anything else says that it will not come.
-const PAID: &str = "paid";
+/// That message when the money is there.
+pub const PAID: &str = "paid";
+/// That message when it will not come.
+pub const FAILED: &str = "failed";
 
 // ---- Steps ------------------------------------------------------------------------------------------------------
 
@@ -39,7 +38,7 @@ async fn reserve_inventory(ctx: &Ctx) -> Result<bool> {
 }
 
 async fn wait_for_payment(ctx: &Ctx) -> Result<bool> {
-    let status = ctx.recv::<Value>(PAYMENT_STATUS).timeout(ctx.state().payment_timeout).await?;
+    let status = ctx.recv::<String>(PAYMENT_STATUS).timeout(ctx.state().payment_timeout).await?;
     Ok(status.is_some_and(|status| status == PAID))
 }
 

@@ -34,7 +34,7 @@ async fn settled(fresh: &Fresh, orders: i64) {
             "SELECT count(*) FROM operation_outputs WHERE function_name = 'advance_order'",
             orders * 10,
         ),
-        ("workflows", "SELECT count(*) FROM workflow_status", orders * 2),
+        ("workflows", "SELECT count(*) FROM workflow_status", orders * 3),
         ("messages", "SELECT count(*) FROM notifications WHERE consumed", orders),
         ("owners", "SELECT count(*) FROM workflow_status WHERE owner_xid IS NOT NULL", 0),
     ];

@@ -1,7 +1,11 @@
 //! The shop as its customers see it.
 
+mod browser;
 mod http;
+mod operators;
+mod payments;
 mod visitors;
+mod walk_through;
 
 use std::time::Duration;
 
@@ -9,6 +13,8 @@ use example_widget_store::{AppState, Settings, app};
 use harness::Fresh;
 use harness::http::{Client, Response};
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 const CANCELLED: i64 = -1;
 const PENDING: i64 = 0;
@@ -23,6 +29,8 @@ const BOB: &str = "Bearer the-secret-of-bob-which-nobody-knows";
 struct Shop {
     state: AppState,
     client: Client,
+    /// The provider knows the shop by a port only.
+    _server: JoinSet<()>,
 }
 
 impl Shop {
@@ -30,10 +38,15 @@ impl Shop {
         Self::open_with(settings(fresh.url())).await
     }
 
-    async fn open_with(settings: Settings) -> Self {
+    async fn open_with(mut settings: Settings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        settings.shop_url = format!("http://{}", listener.local_addr().expect("its number"));
         let state = AppState::open(settings).await.expect("the shop opens");
-        let client = Client::new(app(state.clone()));
-        Self { state, client }
+        let app = app(state.clone()).expect("routes");
+        let client = Client::new(app.clone());
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await.expect("a server") });
+        Self { state, client, _server: server }
     }
 
     /// Ends as a process does that is told to stop at once: what runs is left for the next one.
@@ -57,11 +70,15 @@ impl Shop {
         response.text().to_owned()
     }
 
-    /// Decides a payment, and gives the number of the order.
-    async fn decide(&self, payment_id: &str, status: &str) -> i64 {
-        let response = self.post(&format!("/payment_webhook/{payment_id}/{status}")).await;
-        assert_eq!(response.status, 200, "{}", response.text());
-        response.text().parse().expect("the number of an order")
+    /// Decides a payment at the provider's, and gives the number of the order once the purchase knows.
+    async fn decide(&self, payment_id: &str, decision: &str) -> i64 {
+        let response = self.post(&format!("/provider/payments/{payment_id}/{decision}")).await;
+        assert_eq!(response.status, 202, "{}", response.text());
+        let decided = format!("/dbos/workflows/{payment_id}/events/order_id");
+        let decided =
+            self.client.get(decided).header("authorization", ADA).header("prefer", "wait=10").send().await;
+        assert_eq!(decided.status, 200, "{}", decided.text());
+        decided.json()["value"].as_str().expect("text").parse().expect("the number of an order")
     }
 
     async fn order(&self, id: i64) -> Value {

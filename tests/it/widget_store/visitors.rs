@@ -28,6 +28,21 @@ on_each_backend! {
         shop.close().await;
     }
 
+    async fn a_visitor_may_follow_a_purchase_and_neither_pay_by_message_nor_cancel_it(fresh: Fresh) {
+        let shop = Shop::open(&fresh).await;
+        let payment = shop.checkout("mine").await;
+        let workflow = format!("/dbos/workflows/{payment}");
+        assert_eq!(shop.get(&workflow).await.json()["status"], "PENDING");
+        let message = shop.client.post(format!("{workflow}/messages/payment_status")).header("authorization", ADA);
+        check_problem(&message.json(&"paid".into()).send().await, 404);
+        check_problem(&shop.post(&format!("{workflow}/cancel")).await, 404);
+        check_problem(&shop.client.post("/dbos/start/dispatch_order").header("authorization", ADA).json(&1.into()).send().await, 404);
+        assert_eq!(shop.get(&workflow).await.json()["status"], "PENDING");
+        assert_eq!(fresh.scalar("SELECT count(*) FROM notifications").await, 0);
+        assert_eq!(shop.orders().await[0]["order_status"], PENDING);
+        shop.close().await;
+    }
+
     async fn two_visitors_with_the_same_key_buy_two_widgets(fresh: Fresh) {
         let shop = Shop::open(&fresh).await;
         let mine = shop.checkout("my-first-widget").await;
