@@ -21,6 +21,7 @@ const REPLAYED: &str = "idempotent-replayed";
 const EXPIRES: &str = "idempotency-expires";
 const LATER: &str = "retry-after";
 const PREFERENCE: &str = "preference-applied";
+const OF_A_STREAM: &[&str] = &[ID, "cache-control", "vary", "x-accel-buffering"];
 /// What can be asked about a workflow of which an answer names the id.
 const ABOUT_IT: &[&str] = &[
     "getWorkflow",

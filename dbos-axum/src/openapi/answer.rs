@@ -13,12 +13,15 @@ const PROBLEM: &str = "application/problem+json";
 
 /// The headers of our answers, and what they say.
 const HEADERS: &[(&str, &str)] = &[
+    ("cache-control", "That nothing between keeps or changes it."),
     ("dbos-workflow-id", "The id of the workflow that the answer is about."),
     ("idempotency-expires", "Until when the idempotency key counts at least, once its workflow has ended."),
     ("idempotent-replayed", "`true` when the idempotency key had been used before: nothing was done again."),
     ("location", "Where the workflow can be asked about."),
     ("preference-applied", "What was done for the client's `Prefer`."),
     ("retry-after", "After how many seconds to ask again."),
+    ("vary", "What of the request it depends on."),
+    ("x-accel-buffering", "That nginx hands it on as it comes."),
 ];
 
 /// One status of an operation: one meaning when it is good, and any number of problems.

@@ -69,10 +69,10 @@ impl StreamLimits {
     }
 
     /// How long a stream may live before its client has to come back, with its cursor and its credentials; an hour
-    /// unless said, and at least a second.
+    /// unless said, and at least a tenth of a second.
     #[must_use]
     pub fn lifetime(self, limit: Duration) -> Self {
-        Self { lifetime: limit.clamp(Duration::from_secs(1), LONGEST), ..self }
+        Self { lifetime: limit.clamp(Duration::from_millis(100), LONGEST), ..self }
     }
 
     /// How long a stream may be silent before a comment is sent; 15 seconds unless said, and at least one. Proxies close

@@ -164,6 +164,24 @@ on_each_backend! {
             let response = held.ask(template, get(path), "get").await;
             assert_eq!(response.status.as_u16(), status, "{path}: {}", response.text());
         }
+        let (stream, watch) = ("/workflows/{id}/streams/{key}", "/workflows/{id}/watch");
+        for (template, path, accept, status) in [
+            (stream, "/workflows/ended/streams/k", "text/event-stream", 200),
+            (stream, "/workflows/held/streams/k", "application/json", 200),
+            (stream, "/workflows/ended/streams/k?after=-1.end", "*/*", 204),
+            (stream, "/workflows/ended/streams/k?after=x", "*/*", 400),
+            (stream, "/workflows/ended/streams/k?access_token=x", "*/*", 401),
+            (stream, "/workflows/nobody/streams/k", "*/*", 404),
+            (stream, "/workflows/ended/streams/k", "text/html", 406),
+            (watch, "/workflows/ended/watch", "*/*", 200),
+            (watch, "/workflows/ended/watch?after=0.end", "*/*", 204),
+            (watch, "/workflows/%00/watch", "*/*", 400),
+            (watch, "/workflows/nobody/watch", "*/*", 404),
+            (watch, "/workflows/ended/watch", "application/json", 406),
+        ] {
+            let response = held.ask(template, get(path).header("accept", accept), "get").await;
+            assert_eq!(response.status.as_u16(), status, "{path}: {}", response.text());
+        }
         let told = get("/workflows/held").send().await.json();
         let created = dbos.info("held").await.unwrap().created_at;
         assert_eq!(told["created_at"].as_str().unwrap().parse::<dbos_runtime::Timestamp>().unwrap(), created);
