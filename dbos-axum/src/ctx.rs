@@ -236,6 +236,8 @@ impl DbosCtx {
                 Ok(_) => Problem::from(error).about(&holder),
                 Err(_) => Problem::from(error),
             },
+            // Nor is what another one was started with.
+            (ErrorKind::InputMismatch, Some(id)) if self.look(&id, Action::Read).await.is_err() => taken(&id),
             _ => error.into(),
         }
     }
@@ -255,9 +257,7 @@ impl DbosCtx {
         }
         let info = handle.status().await?;
         if !self.may(Action::Read, &info) {
-            return Err(Problem::of(problem::ID_CONFLICT)
-                .named(ErrorKind::ConflictingWorkflow)
-                .about(handle.id()));
+            return Err(taken(handle.id()));
         }
         trace::link(span, &info);
         let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
@@ -265,7 +265,7 @@ impl DbosCtx {
             let soon = HeaderValue::from_static("1");
             return Err(Problem::of(problem::KEY_IN_USE).about(handle.id()).with_header(RETRY_AFTER, soon));
         }
-        Ok(Started::new(handle, info.status, self.asked()))
+        Ok(Started::found(handle, &info, self.asked()))
     }
 }
 
@@ -288,6 +288,11 @@ impl<W: Target> Target for Erased<W> {
     fn config_name(&self) -> Option<&str> {
         self.0.config_name()
     }
+}
+
+/// The id is that of a workflow which is not the caller's.
+fn taken(id: &WorkflowId) -> Problem {
+    Problem::of(problem::ID_CONFLICT).named(ErrorKind::ConflictingWorkflow).about(id)
 }
 
 fn used_up() -> Problem {

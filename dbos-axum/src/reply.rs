@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{Dbos, DurableError, Outcome, WorkflowHandle, WorkflowId, WorkflowStatus};
+use dbos_runtime::{
+    Dbos, DurableError, Outcome, Timestamp, WorkflowHandle, WorkflowId, WorkflowInfo, WorkflowStatus,
+};
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -20,6 +22,7 @@ use crate::seen::Seen;
 
 const WORKFLOW_ID: HeaderName = HeaderName::from_static("dbos-workflow-id");
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 
 /// What the answer about a workflow takes from its request.
 #[derive(Clone, Debug)]
@@ -40,12 +43,20 @@ pub(crate) struct Asked {
 pub struct Started<O> {
     handle: WorkflowHandle<O>,
     status: Option<WorkflowStatus>,
+    /// When its key may be forgotten, if that is known.
+    expires: Option<Timestamp>,
     pub(crate) asked: Asked,
 }
 
 impl<O> Started<O> {
     pub(crate) fn new(handle: WorkflowHandle<O>, status: Option<WorkflowStatus>, asked: Asked) -> Self {
-        Self { handle, status, asked }
+        Self { handle, status, expires: None, asked }
+    }
+
+    /// One that was found, with its facts.
+    pub(crate) fn found(handle: WorkflowHandle<O>, info: &WorkflowInfo, asked: Asked) -> Self {
+        let expires = info.completed_at.zip(asked.dbos.kept_for()).map(|(end, stay)| end.after(stay));
+        Self { handle, status: info.status, expires, asked }
     }
 
     /// The workflow's id.
@@ -73,6 +84,9 @@ impl<O> Started<O> {
         name(&mut headers, self.id());
         if self.replayed() {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let Some(expires) = self.expires.and_then(|at| HeaderValue::try_from(at.to_string()).ok()) {
+            headers.insert(EXPIRES, expires);
         }
         headers
     }

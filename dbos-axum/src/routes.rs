@@ -1,8 +1,11 @@
 //! One table builds a router, and is what its description is made from.
 
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter};
-use http::Method;
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, Method};
 
 use crate::fallback::{method_not_allowed, not_found};
 
@@ -53,5 +56,14 @@ where
         let answers = answers.route_layer(crate::meter::Timed);
         router.route(row.path, answers)
     };
-    table.iter().fold(Router::new(), add).fallback(not_found).method_not_allowed_fallback(method_not_allowed)
+    let router = table.iter().fold(Router::new(), add);
+    let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    router.layer(map_response(unstored))
+}
+
+/// What is answered is for this caller and this moment, whatever a cache on the way thinks of it.
+async fn unstored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
+    response
 }

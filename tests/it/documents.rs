@@ -17,6 +17,7 @@ fn source(file: &str) -> String {
     let path = match file.split_once('/') {
         Some(("runtime", rest)) => format!("dbos-runtime/src/{rest}"),
         Some(("macros", rest)) => format!("dbos-runtime/macros/src/{rest}"),
+        Some(("axum", rest)) => format!("dbos-axum/src/{rest}"),
         _ => format!("tests/it/{file}"),
     };
     let found = [format!("{path}.rs"), format!("{path}/mod.rs")]
@@ -50,6 +51,33 @@ fn every_case_of_the_official_suites_has_one_row_and_its_tests_exist() {
     assert_eq!(numbers, (1..=CASES).collect());
     assert!(tests > 200, "only {tests} tests are named");
     assert_eq!(open, OPEN_CASES, "so many cases are open");
+}
+
+#[test]
+fn every_threat_of_the_page_about_security_has_one_row_and_its_tests_exist() {
+    const THREATS: usize = 34;
+    /// Rows that nothing holds yet.
+    const OPEN: usize = 0;
+    let page = fs::read_to_string(root().join("docs/guide/security.md")).unwrap();
+    let (mut numbers, mut open) = (BTreeSet::new(), 0);
+    for line in page.lines().filter(|line| line.starts_with("| S")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, number, threat, holds, tests, _] = cells[..] else { panic!("not a row: {line}") };
+        let number: usize = number[1..].parse().unwrap();
+        assert!(numbers.insert(number), "S{number:02} has two rows");
+        assert!(!threat.is_empty() && !holds.is_empty(), "{line}");
+        if holds == "open" || holds.starts_with("n/a: ") {
+            assert_eq!(tests, "", "{line}");
+            open += usize::from(holds == "open");
+            continue;
+        }
+        let named = tests.split('`').filter_map(|text| text.split_once("::")).inspect(|(file, name)| {
+            assert!(source(file).contains(&format!("fn {name}(")), "S{number:02}: no test {file}::{name}");
+        });
+        assert!(named.count() > 0, "S{number:02} names no test");
+    }
+    assert_eq!(numbers, (1..=THREATS).collect());
+    assert_eq!(open, OPEN, "so many rows are open");
 }
 
 #[test]

@@ -66,6 +66,21 @@ fn dbos_axum_sees_only_the_public_face() {
     }
 }
 
+// S10.
+#[test]
+fn signatures_are_compared_in_constant_time() {
+    let files = sources("dbos-axum/src/webhooks");
+    let comparing: Vec<_> = files.iter().filter(|(_, code)| code.contains(".verify_slice(")).collect();
+    assert_eq!(comparing.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["keys.rs"]);
+    for (path, code) in &files {
+        for line in code.lines().filter(|line| line.contains("==") || line.contains("!=")) {
+            for name in ["signature", "mac", "tag", "secret", ".sign("] {
+                assert!(!line.contains(name), "{path} compares: {line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn both_backends_have_the_same_rooms() {
     let names = |backend: &str| -> BTreeSet<String> {

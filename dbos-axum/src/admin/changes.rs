@@ -1,19 +1,37 @@
 //! Workflows are cancelled, resumed and run again.
 
+use std::future::{Future, IntoFuture as _};
 use std::time::Duration;
 
-use dbos_runtime::Fork;
+use dbos_runtime::{Fork, Result as Done, WorkflowId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tracing::Span;
 
 use super::body::Object;
 use super::operator::{Id, Operator};
 use crate::json::Json;
 use crate::problem::Problem;
+use crate::trace;
+
+/// Does something to a workflow inside of a span that is linked to the workflow's trace.
+async fn change<E, T>(
+    operator: &Operator<E>,
+    span: Span,
+    id: &WorkflowId,
+    changing: impl Future<Output = Done<T>>,
+) -> Result<T, Problem> {
+    let changed = async {
+        trace::link_to(&span, operator.dbos(), id).await;
+        changing.await.map_err(|error| operator.told(error))
+    };
+    trace::within(&span, changed).await
+}
 
 pub(super) async fn cancel<E>(operator: Operator<E>, Id(id): Id) -> Result<StatusCode, Problem> {
     let id = id.map_err(|problem| operator.told(problem))?;
-    let cancelled = operator.dbos().cancel(&id).await.map_err(|error| operator.told(error))?;
+    let span = operator.ctx.trace.cancel(&id);
+    let cancelled = change(&operator, span, &id, operator.dbos().cancel(&id)).await?;
     if cancelled {
         operator.note("cancelled", Some(&id));
     }
@@ -22,7 +40,8 @@ pub(super) async fn cancel<E>(operator: Operator<E>, Id(id): Id) -> Result<Statu
 
 pub(super) async fn resume<E>(operator: Operator<E>, Id(id): Id) -> Result<StatusCode, Problem> {
     let id = id.map_err(|problem| operator.told(problem))?;
-    operator.dbos().workflows().resume([&id]).await.map_err(|error| operator.told(error))?;
+    let resuming = operator.dbos().workflows().resume([&id]).into_future();
+    change(&operator, operator.ctx.trace.resume(&id), &id, resuming).await?;
     operator.note("resumed", Some(&id));
     Ok(StatusCode::NO_CONTENT)
 }
@@ -33,12 +52,18 @@ pub(super) struct Forked {
     workflow_id: String,
 }
 
+async fn make<E>(operator: &Operator<E>, id: &WorkflowId, fork: Fork) -> Result<Forked, Problem> {
+    let workflows = operator.dbos().workflows();
+    let fork = change(operator, operator.ctx.trace.fork(id), id, workflows.fork(fork)).await?;
+    Ok(Forked { workflow_id: fork.id().to_string() })
+}
+
 pub(super) async fn restart<E>(operator: Operator<E>, Id(id): Id) -> Result<Json<Forked>, Problem> {
     let id = id.map_err(|problem| operator.told(problem))?;
     let fork = Fork::of(&id, 1);
-    let fork = operator.dbos().workflows().fork(fork).await.map_err(|error| operator.told(error))?;
+    let forked = make(&operator, &id, fork).await?;
     operator.note("restarted", Some(&id));
-    Ok(Json(Forked { workflow_id: fork.id().to_string() }))
+    Ok(Json(forked))
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +91,7 @@ pub(super) async fn fork<E>(
     if let Some(millis) = body.timeout_ms {
         fork = fork.timeout(Duration::from_millis(millis));
     }
-    let fork = operator.dbos().workflows().fork(fork).await.map_err(|error| operator.told(error))?;
+    let forked = make(&operator, &id, fork).await?;
     operator.note("forked", Some(&id));
-    Ok(Json(Forked { workflow_id: fork.id().to_string() }))
+    Ok(Json(forked))
 }

@@ -37,8 +37,8 @@ const BODY_BYTES: usize = 1024 * 1024;
 
 /// A router with the routes of the DBOS admin servers, for operators whom `E` knows.
 ///
-/// Paths, bodies and statuses are those of the official admin servers, so their tools work; what differs, and why, is
-/// told in the [guide](https://github.com/dbos-inc). Operators see and manage the workflows of every caller.
+/// Paths, bodies and statuses are those of the official admin servers, so their tools work; the guide's page on the
+/// admin routes tells what differs, and why. Operators see and manage the workflows of every caller.
 ///
 /// | route | |
 /// |---|---|

@@ -16,6 +16,7 @@ use crate::problem;
 
 const ID: &str = "dbos-workflow-id";
 const REPLAYED: &str = "idempotent-replayed";
+const EXPIRES: &str = "idempotency-expires";
 const LATER: &str = "retry-after";
 const PREFERENCE: &str = "preference-applied";
 /// What can be asked about a workflow of which an answer names the id.
@@ -93,7 +94,7 @@ impl Operation {
             Self::Cancel => Described::new("cancelWorkflow", "Cancels a workflow.")
                 .details("It stops at its next step; a step that is running may finish, but is not recorded.")
                 .answers::<Status>(StatusCode::ACCEPTED, "It is cancelled.")
-                .refuses(&[problem::NOT_FOUND, problem::ALREADY_ENDED]),
+                .refuses(&[problem::NOT_FOUND, problem::ALREADY_ENDED, problem::CROSS_SITE]),
             Self::Stream => stream(),
             Self::Watch => Described::new("watchWorkflow", "A workflow's status and steps, as they change.")
                 .takes(last_event_id())
@@ -114,11 +115,16 @@ fn start(exposures: &Exposures) -> Described {
             .takes(prefer())
             .body::<Value>("The workflow's input.")
             .answers::<Outcome>(StatusCode::OK, "It has ended, one way or another.")
-            .headers(&[ID, REPLAYED, PREFERENCE])
+            .headers(&[ID, REPLAYED, EXPIRES, PREFERENCE])
             .answers::<Started>(StatusCode::ACCEPTED, "It is at work.")
-            .headers(&[ID, REPLAYED, LATER, PREFERENCE, "location"])
+            .headers(&[ID, REPLAYED, EXPIRES, LATER, PREFERENCE, "location"])
             .leads_to("$response.body#/workflow_id", ABOUT_IT)
-            .refuses(&[problem::NOT_EXPOSED, problem::NOT_AUTHORIZED, problem::INVALID_BODY])
+            .refuses(&[
+                problem::NOT_EXPOSED,
+                problem::NOT_AUTHORIZED,
+                problem::CROSS_SITE,
+                problem::INVALID_BODY,
+            ])
             .refuses(&[problem::KEY_INVALID, problem::KEY_REUSED, problem::KEY_IN_USE, problem::ID_CONFLICT]);
     let start = if exposures.key_required { start.refuses(&[problem::KEY_MISSING]) } else { start };
     let start = match exposures.names() {
@@ -175,5 +181,5 @@ fn send(send: Described) -> Described {
         .body::<Value>("The message.")
         .answers::<Sent>(StatusCode::ACCEPTED, "It is sent.")
         .headers(&[ID, REPLAYED])
-        .refuses(&[problem::NOT_FOUND, problem::KEY_INVALID])
+        .refuses(&[problem::NOT_FOUND, problem::KEY_INVALID, problem::CROSS_SITE])
 }

@@ -14,6 +14,7 @@ const PROBLEM: &str = "application/problem+json";
 /// The headers of our answers, and what they say.
 const HEADERS: &[(&str, &str)] = &[
     ("dbos-workflow-id", "The id of the workflow that the answer is about."),
+    ("idempotency-expires", "Until when the idempotency key counts at least, once its workflow has ended."),
     ("idempotent-replayed", "`true` when the idempotency key had been used before: nothing was done again."),
     ("location", "Where the workflow can be asked about."),
     ("preference-applied", "What was done for the client's `Prefer`."),

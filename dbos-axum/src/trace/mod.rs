@@ -7,6 +7,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::extract::MatchedPath;
+#[cfg(feature = "admin")]
+use dbos_runtime::Dbos;
 use dbos_runtime::{WorkflowId, WorkflowInfo};
 use http::Method;
 use http::request::Parts;
@@ -73,6 +75,18 @@ impl Trace {
         operation!(self, "dbos.cancel", Empty, id.as_str())
     }
 
+    /// The resuming of a workflow.
+    #[cfg(feature = "admin")]
+    pub(crate) fn resume(&self, id: &WorkflowId) -> Span {
+        operation!(self, "dbos.resume", Empty, id.as_str())
+    }
+
+    /// The making of a new workflow out of this one.
+    #[cfg(feature = "admin")]
+    pub(crate) fn fork(&self, id: &WorkflowId) -> Span {
+        operation!(self, "dbos.fork", Empty, id.as_str())
+    }
+
     #[cfg(feature = "otel")]
     fn placed(&self, span: Span) -> Span {
         self.incoming.place(&span);
@@ -97,6 +111,19 @@ pub(crate) fn link(span: &Span, to: &WorkflowInfo) {
     place::link(span, to.trace_context());
     #[cfg(not(feature = "otel"))]
     let _ = (span, to);
+}
+
+/// The same for a workflow of which only the id is known: it is looked up where the span is followed.
+#[cfg(feature = "admin")]
+pub(crate) async fn link_to(span: &Span, dbos: &Dbos, id: &WorkflowId) {
+    #[cfg(feature = "otel")]
+    if place::is_followed(span)
+        && let Ok(info) = dbos.info(id).await
+    {
+        link(span, &info);
+    }
+    #[cfg(not(feature = "otel"))]
+    let _ = (span, dbos, id);
 }
 
 /// Does something inside of its span. A refusal is no failure of the server's.

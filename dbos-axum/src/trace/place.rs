@@ -42,6 +42,12 @@ impl Incoming {
     }
 }
 
+/// Whether OpenTelemetry knows the span.
+#[cfg(feature = "admin")]
+pub(super) fn is_followed(span: &Span) -> bool {
+    span.context().span().span_context().is_valid()
+}
+
 pub(super) fn link(span: &Span, to: Option<SpanContext>) {
     if let Some(to) = to {
         span.add_link(to);

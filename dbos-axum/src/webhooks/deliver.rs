@@ -7,8 +7,12 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::problem::Problem;
+use crate::principal::IntoPrincipal;
+use crate::problem::{self, Problem};
 use crate::scope::{SUB, segment};
+
+/// The user of what nobody owns.
+const USER: &str = "dbos.webhook";
 
 /// What is to be done about a delivery; the closure of a source returns one.
 ///
@@ -63,6 +67,22 @@ pub(super) struct Launch {
     pub(super) input: Arguments,
     pub(super) id: Option<WorkflowId>,
     pub(super) queue: Option<String>,
+    pub(super) owner: Owner,
+}
+
+/// On whose behalf a workflow runs.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Owner {
+    pub(super) user: String,
+    pub(super) tenant: Option<String>,
+    pub(super) roles: Vec<String>,
+}
+
+impl Owner {
+    /// Nobody who could ask for it over HTTP. The ids of deliveries can be guessed.
+    pub(super) fn nobody() -> Self {
+        Self { user: USER.to_owned(), tenant: None, roles: Vec::new() }
+    }
 }
 
 /// A workflow without its types.
@@ -105,21 +125,26 @@ impl Launch {
 impl Deliver {
     /// Sends a message to the workflow of that id. The topic is a name, or `None` for messages without one.
     ///
-    /// An id that breaks the rules for ids is answered with 400.
-    pub fn send<T: Serialize + ?Sized>(
+    /// An id or a topic that breaks the rules for them is answered with 400.
+    pub fn send<'t, T: Serialize + ?Sized>(
         to: impl TryInto<WorkflowId, Error: Into<Error>>,
-        topic: impl Into<Option<&'static str>>,
+        topic: impl Into<Option<&'t str>>,
         body: &T,
     ) -> Self {
         let message = || {
-            let to = to.try_into().map_err(Into::into)?;
+            let (to, topic) = (to.try_into().map_err(Into::into)?, topic.into());
+            // The rule for a topic is that for an id.
+            if topic.is_some_and(|topic| WorkflowId::parse(topic).is_err()) {
+                let rule = "A topic is 1 to 512 bytes without control characters, and without white space around it.";
+                return Err(Problem::of(problem::INVALID_ARGUMENT).with_detail(rule));
+            }
             // As the one argument of a call, whatever its type.
             let body = Arguments::of(&(body,))
                 .map_err(|error| unencodable(&error))?
                 .positional
                 .pop()
                 .unwrap_or_default();
-            Ok(Order::Send(Message { to, topic: topic.into().map(ToOwned::to_owned), body }))
+            Ok(Order::Send(Message { to, topic: topic.map(ToOwned::to_owned), body }))
         };
         Self { order: message() }
     }
@@ -134,7 +159,7 @@ impl Deliver {
                 instance: workflow.config_name().map(ToOwned::to_owned),
             };
             let input = Arguments::of(&input).map_err(|error| unencodable(&error))?;
-            Ok(Order::Start(Launch { workflow: named, input, id: None, queue: None }))
+            Ok(Order::Start(Launch { workflow: named, input, id: None, queue: None, owner: Owner::nobody() }))
         };
         Self { order: launch() }
     }
@@ -152,6 +177,19 @@ impl Deliver {
             match id.try_into() {
                 Ok(id) => launch.id = Some(id),
                 Err(error) => self.order = Err(Problem::from(error.into())),
+            }
+        }
+        self
+    }
+
+    /// On whose behalf the workflow that is to be started runs: then they see it in the
+    /// [API about workflows](crate::WorkflowApi). Unless said, nobody does. Nothing to do with what is sent.
+    pub fn owner(mut self, who: &impl IntoPrincipal) -> Self {
+        if let Ok(Order::Start(launch)) = &mut self.order {
+            let who = who.principal();
+            if let Some(user) = who.user() {
+                let (tenant, roles) = (who.tenant().map(ToOwned::to_owned), who.roles().to_vec());
+                launch.owner = Owner { user: user.to_owned(), tenant, roles };
             }
         }
         self
@@ -243,6 +281,8 @@ mod tests {
         let status = |deliver: Deliver| deliver.order.err().map(|problem| problem.status().as_u16());
         assert_eq!(status(Deliver::send("w-1", None, &f64::NAN)), Some(500));
         assert_eq!(status(Deliver::send("", None, &1)), Some(400));
+        assert_eq!(status(Deliver::send("w-1", "", &1)), Some(400));
+        assert_eq!(status(Deliver::send("w-1", "t".repeat(513).as_str(), &1)), Some(400));
         assert_eq!(status(Deliver::send("x".repeat(513), None, &1)), Some(400));
         assert_eq!(status(Deliver::start(REPORT, (String::new(), true)).id(" ")), Some(400));
         assert_eq!(status(Deliver::start(REPORT, (String::new(), true)).id("r-1")), None);

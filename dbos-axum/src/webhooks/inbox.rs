@@ -4,11 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use dbos_runtime::{Ctx, Error, ErrorKind, Target, Workflow, WorkflowRef};
+use dbos_runtime::{Ctx, Error, ErrorKind, Target, Timestamp, Workflow, WorkflowRef};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::deliver::{Launch, Message};
+use crate::access::TENANT;
 
 pub(super) const NAME: &str = "dbos.webhook";
 pub(super) const INBOX: WorkflowRef<Parcel, ()> = WorkflowRef::named(NAME);
@@ -47,7 +48,11 @@ pub struct Parcel(pub(super) Task);
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Task {
-    Send { message: Message, patience_ms: u64 },
+    /// The time is the one at which it is given up, however often the process was restarted.
+    Send {
+        message: Message,
+        until: Timestamp,
+    },
     Start(Launch),
 }
 
@@ -78,12 +83,15 @@ impl<S: Send + Sync + 'static> Workflow for Inbox<S> {
 
     async fn run(ctx: Ctx<S>, Parcel(task): Parcel) -> Result<(), Error> {
         match task {
-            Task::Send { message, patience_ms } => {
-                forward(&ctx, &message, Duration::from_millis(patience_ms)).await
-            }
+            Task::Send { message, until } => forward(&ctx, &message, until).await,
             Task::Start(launch) => {
                 let id = launch.id(ctx.workflow_id())?;
+                // Its user is this workflow's.
                 let start = ctx.start(launch.workflow, launch.input).id(id);
+                let start = match launch.owner.tenant {
+                    Some(tenant) => start.attribute(TENANT, tenant),
+                    None => start,
+                };
                 match &launch.queue {
                     Some(queue) => start.queue(queue).await?,
                     None => start.await?,
@@ -98,10 +106,8 @@ impl<S: Send + Sync + 'static> Workflow for Inbox<S> {
 async fn forward<S: Send + Sync + 'static>(
     ctx: &Ctx<S>,
     message: &Message,
-    patience: Duration,
+    until: Timestamp,
 ) -> Result<(), Error> {
-    // Recorded, so that a restart does not begin to wait anew.
-    let until = ctx.now().await?.after(patience);
     let key = ctx.workflow_id();
     let deliver = ctx.step_with("deliver", |step| async move {
         let mut wait = FIRST_WAIT;

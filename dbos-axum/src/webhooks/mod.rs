@@ -130,7 +130,8 @@ const AT_ONCE: usize = 512;
 pub struct Webhooks {
     layer: DbosLayer,
     sources: Vec<Source>,
-    way: Way,
+    direct: bool,
+    patience: Duration,
     body_limit: Option<usize>,
     at_once: usize,
     clock: Option<Clock>,
@@ -139,11 +140,11 @@ pub struct Webhooks {
 impl Webhooks {
     /// Deliveries to the workflows of a runtime, or of a layer's; with the layer's [`Callbacks`], if it has some.
     pub fn new(layer: impl Into<DbosLayer>) -> Self {
-        let way = Way::Inbox(PATIENCE);
         Self {
             layer: layer.into(),
             sources: Vec::new(),
-            way,
+            direct: false,
+            patience: PATIENCE,
             body_limit: None,
             at_once: AT_ONCE,
             clock: None,
@@ -186,14 +187,14 @@ impl Webhooks {
     /// Sends and starts at once, without a workflow in between. A message to a workflow that does not exist is answered
     /// with 404, and it is up to the sender to try again.
     pub fn direct(mut self) -> Self {
-        self.way = Way::Direct;
+        self.direct = true;
         self
     }
 
     /// How long a message waits for a workflow that does not exist yet; three days unless said. Then the delivery's
     /// workflow ends with the error.
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.way = Way::Inbox(patience);
+        self.patience = patience;
         self
     }
 
@@ -235,7 +236,7 @@ impl Webhooks {
                 )));
             }
         }
-        if matches!(self.way, Way::Inbox(_)) && !self.sources.is_empty() && !dbos.has_workflow(inbox::NAME) {
+        if !self.direct && !self.sources.is_empty() && !dbos.has_workflow(inbox::NAME) {
             let advice = "add `.register(dbos_axum::webhooks::inbox())` before the launch";
             return Err(Misconfigured::new(format!(
                 "the runtime does not know the workflow of webhooks: {advice}"
@@ -247,7 +248,7 @@ impl Webhooks {
             dbos,
             sources: self.sources,
             callbacks,
-            way: self.way,
+            way: if self.direct { Way::Direct } else { Way::Inbox(self.patience) },
             body_limit: self.body_limit,
             at_once: Semaphore::new(self.at_once),
         });
@@ -257,9 +258,6 @@ impl Webhooks {
 
 impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhooks")
-            .field("sources", &self.sources)
-            .field("way", &self.way)
-            .finish_non_exhaustive()
+        f.debug_struct("Webhooks").field("sources", &self.sources).finish_non_exhaustive()
     }
 }

@@ -14,18 +14,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 
 use super::callback::Callbacks;
-use super::deliver::{Launch, Order};
+use super::deliver::{Launch, Order, Owner};
 use super::delivery_id::DeliveryId;
 use super::inbox::{INBOX, Parcel, Task};
 use super::scheme::Refused;
 use super::source::{Incoming, Source};
+use crate::access::TENANT;
 use crate::json::{self, Json};
 use crate::meter;
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
-
-/// On whose behalf deliveries run: nobody's who could ask for them over HTTP.
-const USER: &str = "dbos.webhook";
 
 /// The body of a callback may be that long, unless said.
 const CALLBACK_BYTES: usize = 1024 * 1024;
@@ -115,8 +113,8 @@ impl Receiver {
         let new = match (order, self.way) {
             (Order::Ignore, _) => return Ok(Fate::Ignored),
             (Order::Send(message), Way::Inbox(patience)) => {
-                let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-                self.file(id, Task::Send { message, patience_ms }).await?
+                let until = self.dbos.now().after(patience);
+                self.file(id, Owner::nobody(), Task::Send { message, until }).await?
             }
             (Order::Send(message), Way::Direct) => {
                 let send = self.dbos.send(&message.to, &message.body).idempotency_key(id.as_str());
@@ -136,14 +134,9 @@ impl Receiver {
                     return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR));
                 }
                 if let Way::Inbox(_) = way {
-                    self.file(id, Task::Start(launch)).await?
+                    self.file(id, launch.owner.clone(), Task::Start(launch)).await?
                 } else {
-                    let start = self.dbos.start(launch.workflow.clone(), launch.input.clone());
-                    let start = start.id(launch.id(&id)?).authenticated_user(USER);
-                    match &launch.queue {
-                        Some(queue) => start.queue(queue).await?.created(),
-                        None => start.await?.created(),
-                    }
+                    self.start(&id, launch).await?
                 }
             }
         };
@@ -156,9 +149,25 @@ impl Receiver {
         launch.queue.is_some() || workflow.config_name().is_some() || self.dbos.has_workflow(workflow.name())
     }
 
-    async fn file(&self, id: WorkflowId, task: Task) -> Result<bool, Problem> {
-        let handle = self.dbos.start(INBOX, Parcel(task)).id(id).authenticated_user(USER).await?;
-        Ok(handle.created())
+    /// Hands a delivery to a workflow of its own.
+    async fn file(&self, id: WorkflowId, owner: Owner, task: Task) -> Result<bool, Problem> {
+        let start = self.dbos.start(INBOX, Parcel(task)).id(id);
+        let start = start.authenticated_user(&owner.user).authenticated_roles(&owner.roles);
+        Ok(start.await?.created())
+    }
+
+    async fn start(&self, delivery: &WorkflowId, launch: Launch) -> Result<bool, Problem> {
+        let (id, Launch { workflow, input, queue, owner, .. }) = (launch.id(delivery)?, launch);
+        let start = self.dbos.start(workflow, input).id(id);
+        let start = start.authenticated_user(&owner.user).authenticated_roles(&owner.roles);
+        let start = match owner.tenant {
+            Some(tenant) => start.attribute(TENANT, tenant),
+            None => start,
+        };
+        Ok(match &queue {
+            Some(queue) => start.queue(queue).await?.created(),
+            None => start.await?.created(),
+        })
     }
 
     /// Takes the answer of somebody who was given a callback's address.

@@ -179,6 +179,12 @@ impl Dbos {
         self.shared.is_active()
     }
 
+    /// How long a workflow stays in the database after its end, if this runtime's [retention](Builder::retention) goes by
+    /// age alone; `None` where nothing is known of an end of its stay.
+    pub fn kept_for(&self) -> Option<Duration> {
+        self.shared.config.retention.as_ref()?.only_age()
+    }
+
     /// Cancelled when a shutdown begins: long responses and loops of the application should end.
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shared.tasks.draining.clone()

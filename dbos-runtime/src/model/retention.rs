@@ -102,6 +102,11 @@ impl Retention {
         limits::duration("the age of a retention", self.age.unwrap_or_default())
     }
 
+    /// The age, where it is all that decides.
+    pub(crate) fn only_age(&self) -> Option<Duration> {
+        self.age.filter(|_| self.before.is_none() && self.newest.is_none())
+    }
+
     /// The instant before which everything may go, as far as it follows from the clock.
     pub(crate) fn cutoff(&self, now: Timestamp) -> Option<Timestamp> {
         let aged = self.age.map(|age| {

@@ -8,7 +8,7 @@ mod signals;
 mod starts;
 
 use dbos_axum::{AllowAnyone, Exposed, StartOption, WorkflowApi};
-use dbos_runtime::{Registration, WorkflowStatus};
+use dbos_runtime::{Builder, Registration, WorkflowStatus};
 use harness::{on_each_backend, until};
 
 use super::*;
@@ -41,6 +41,10 @@ async fn family(ctx: Ctx, cart: Cart) -> Result<Receipt, ShopError> {
 
 /// A runtime with the workflows that the tests expose, and some that they do not.
 async fn launch(url: &str) -> Dbos {
+    builder(url).launch().await.unwrap()
+}
+
+fn builder(url: &str) -> Builder<()> {
     let builder = Dbos::builder("http-tests").database_url(url).application_version("v1");
     let builder = builder.polling_interval(Duration::from_millis(50)).patience(Duration::from_secs(1));
     builder
@@ -55,9 +59,6 @@ async fn launch(url: &str) -> Dbos {
         .register_fn(Registration::named("audit").roles(["auditor"]), async |_: RuntimeCtx, _: ()| {
             Ok::<_, Error>(())
         })
-        .launch()
-        .await
-        .unwrap()
 }
 
 /// What most tests expose.

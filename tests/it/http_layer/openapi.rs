@@ -84,7 +84,8 @@ impl Held {
             );
         }
         for name in response.headers.keys().map(http::HeaderName::as_str) {
-            let known = ["content-type", "content-length", "link", "accept-encoding"].contains(&name);
+            let plain = ["content-type", "content-length", "link", "accept-encoding", "cache-control"];
+            let known = plain.contains(&name);
             let problem = media.as_deref() == Some("application/problem+json");
             assert!(
                 known || problem || answer["headers"][name].is_object(),

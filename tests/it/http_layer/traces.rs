@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dbos_axum::{AllowAnyone, WorkflowApi};
+use dbos_axum::{Admin, AllowAnyone, WorkflowApi};
 use dbos_runtime::{Builder, Queue};
 use harness::collector::{Collector, Span};
 use harness::on_each_backend;
@@ -194,13 +194,25 @@ on_each_backend! {
         assert_eq!((sent[0].get("http.route"), sent[0].get("dbos.operation.workflow_id")), ("/tell/{id}", id.as_str()));
 
         // A refusal is no failure of the server's.
-        let (api, four) = (WorkflowApi::<AllowAnyone>::new(dbos.clone()).into_router(), Elsewhere::new());
-        let client = Client::new(Router::new().nest("/dbos", api));
-        let cancel = client.post(format!("/dbos/workflows/{id}/cancel")).header("traceparent", four.header());
-        assert_eq!(cancel.send().await.status, StatusCode::CONFLICT);
-        let late = collector.trace(&four.trace, 1).await;
-        assert_eq!((late[0].name.as_str(), &late[0].links[..]), ("dbos.cancel", &[start.place()][..]));
-        assert_eq!((late[0].well, late[0].get("http.route")), (None, "/dbos/workflows/{id}/cancel"));
+        let api = WorkflowApi::<AllowAnyone>::new(dbos.clone()).into_router();
+        let admin = Admin::<AllowAnyone>::new(dbos.clone()).into_router();
+        let client = Client::new(Router::new().nest("/dbos", api).nest("/admin", admin));
+        let cases = [
+            ("/dbos/workflows/{id}/cancel", "dbos.cancel", 409),
+            ("/admin/workflows/{id}/cancel", "dbos.cancel", 204),
+            ("/admin/workflows/{id}/resume", "dbos.resume", 204),
+            ("/admin/workflows/{id}/restart", "dbos.fork", 200),
+            ("/admin/workflows/{id}/fork", "dbos.fork", 200),
+        ];
+        for (route, name, status) in cases {
+            let from = Elsewhere::new();
+            let request = client.post(route.replace("{id}", &id)).header("traceparent", from.header());
+            let request = request.header("host", "localhost").json(&json!({}));
+            assert_eq!(request.send().await.status.as_u16(), status, "{route}");
+            let span = &collector.trace(&from.trace, 1).await[0];
+            assert_eq!((span.name.as_str(), &span.links[..]), (name, &[start.place()][..]), "{route}");
+            assert_eq!((span.well, span.get("http.route")), (None, route));
+        }
         end(&dbos).await;
     }
 

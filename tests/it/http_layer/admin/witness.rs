@@ -223,9 +223,12 @@ const NONSENSE: &str = "a filter that makes no sense is refused, and not left ou
 const NO_ANSWER: &str = "their handler fails, and the connection is closed without an answer";
 const CLIENTS: &str = "a fault of the request is no fault of the server";
 
-/// What differs, and why; nothing else may: method, path, body, their status (0 is no answer), ours, the reason. That
-/// a number of rows to keep counts ended workflows only is the one difference in what is done; it is tested above.
-const DIFFERENT: &[(&str, &str, &str, &[u16], u16, &str)] = &[
+/// Method, path, body, their status (0 is no answer), ours, the reason.
+type Different = (&'static str, &'static str, &'static str, &'static [u16], u16, &'static str);
+
+/// What differs, and why; nothing else may. In what is done, there is one difference more: a number of rows to keep
+/// counts ended workflows only.
+const DIFFERENT: &[Different] = &[
     ("GET", "/workflows/none", "", &[404], 404, PROBLEM),
     ("POST", "/workflows", "{", &[400], 400, PROBLEM),
     ("POST", "/workflows", "[]", &[400], 422, SHAPE),

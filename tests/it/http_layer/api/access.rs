@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use dbos_axum::{AccessPolicy, Action, AnyOwner, OwnersOnly};
 use dbos_runtime::WorkflowInfo;
+use harness::proxy::{Mode, Proxy};
 use http::Method;
 
 use super::*;
@@ -58,6 +59,7 @@ on_each_backend! {
         }
         assert_eq!((asked, fresh.scalar("SELECT count(*) FROM notifications").await), (3 * about("x").len(), 0));
         assert!(about("x").len() >= 7, "{:?}", about("x"));
+        assert_eq!(shown(&client, &id, "").await.header("cache-control"), Some("no-store"));
         // Nothing has happened to it, and its owner may do all of it.
         assert_eq!(shown(&client, &id, "").await.json()["status"], "PENDING");
         for route in about(&id) {
@@ -102,6 +104,40 @@ on_each_backend! {
         }
         end(&dbos).await;
     }
+}
+
+// S33, F05
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_says_that_the_database_is_away_and_answers_when_it_is_back() {
+    let fresh = harness::fresh(harness::Backend::Postgres).await;
+    let proxy = Proxy::before(fresh.url()).await;
+    let dbos = launch(&proxy.url(fresh.url())).await;
+    let client = client_of(api(dbos.clone()));
+    let id = started(&client, "parked", &json!(7)).await;
+    until("it waits", async || shown(&client, &id, "/events").await.json()["events"] != json!({})).await;
+    let ask = async || {
+        let start = (Method::POST, "/dbos/start/parked".to_owned());
+        let asked = about(&id).into_iter().filter(|(_, path)| !path.ends_with("/cancel")).chain([start]);
+        let requests = asked.map(|route| {
+            let request = client.request(route.0.clone(), &route.1).header("x-user", "ada");
+            if route.0 == Method::POST { request.json(&json!(1)).send() } else { request.send() }
+        });
+        futures_util::future::join_all(requests).await
+    };
+    proxy.set_mode(Mode::RefuseNew);
+    proxy.reset_all();
+    let away = ask().await;
+    assert!(away.len() >= 7, "{}", away.len());
+    for response in away {
+        is_problem(&response, 503, Some("unavailable"));
+        assert_eq!(response.header("retry-after"), Some("2"));
+    }
+    proxy.set_mode(Mode::Pass);
+    until("the database is back", async || shown(&client, &id, "").await.status.is_success()).await;
+    for response in ask().await {
+        assert!(response.status.is_success(), "{}", response.text());
+    }
+    end(&dbos).await;
 }
 
 // S01, S29

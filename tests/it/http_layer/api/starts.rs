@@ -2,9 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use dbos_runtime::Retention;
 use tokio::task::JoinSet;
 
 use super::*;
+
+/// A start by Bob.
+fn start_by_bob(client: &Client, key: &str) -> harness::http::Request {
+    client.post("/dbos/start/family").header("x-user", "bob").header("idempotency-key", key)
+}
 
 on_each_backend! {
     async fn a_start_says_where_its_workflow_is_and_a_second_one_finds_it(fresh: Fresh) {
@@ -25,7 +31,7 @@ on_each_backend! {
         assert_eq!(ended(&client, &id).await, outcome);
         let second = request(cart()).await;
         assert_eq!((second.status.as_u16(), second.json()), (200, outcome));
-        assert_eq!(second.header("idempotent-replayed"), Some("true"));
+        assert_eq!((second.header("idempotent-replayed"), second.header("idempotency-expires")), (Some("true"), None));
         let other = request(json!({"item": "cup", "count": 3})).await;
         is_problem(&other, 422, Some("idempotency-key-reused"));
         assert_eq!((&other.json()["workflow_id"], &other.json()["instance"]), (&json!(id), &json!("/dbos/start/checkout")));
@@ -51,6 +57,18 @@ on_each_backend! {
         assert_eq!((third.status.as_u16(), &third.json()["output"]), (200, &json!(7)));
         assert_eq!((third.header("preference-applied"), third.header("idempotent-replayed")), (Some("wait=20"), Some("true")));
         assert_eq!(workflows(&fresh).await, 1);
+        end(&dbos).await;
+    }
+
+    async fn a_repetition_is_told_how_long_its_key_counts(fresh: Fresh) {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let dbos = builder(fresh.url()).retention(Retention::older_than(day)).launch().await.unwrap();
+        let client = client_of(api(dbos.clone()));
+        let start = || ada(client.post("/dbos/start/checkout")).header("idempotency-key", "a").header("prefer", "wait=20");
+        let (first, second) = (start().json(&cart()).send().await, start().json(&cart()).send().await);
+        assert_eq!((first.status.as_u16(), first.header("idempotency-expires")), (200, None));
+        let end_of_it = dbos.info(first.header("dbos-workflow-id").unwrap()).await.unwrap().completed_at.unwrap();
+        assert_eq!(second.header("idempotency-expires"), Some(end_of_it.after(day).to_string().as_str()));
         end(&dbos).await;
     }
 
@@ -182,6 +200,12 @@ on_each_backend! {
         assert_eq!(workflows(&fresh).await, 2);
         for reserved in ["sched-nightly", "dbos-x", "_dbos_x", "h1:checkout:a:b", "wh:stripe:a"] {
             is_problem(&start(&verbatim, "checkout", reserved).await, 400, Some("idempotency-key-invalid"));
+        }
+
+        // Nobody finds out what a foreign workflow was started with.
+        for count in [2, 3] {
+            let request = start_by_bob(&verbatim, "inv-7").json(&json!({"item": "cup", "count": count}));
+            is_problem(&request.send().await, 409, Some("workflow-id-conflict"));
         }
 
         // A key that is scoped leads to no child of anybody, whatever its name is.

@@ -1,9 +1,11 @@
 //! A thousand clients, and a database or a line that goes away.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use harness::proxy::{Mode, Proxy};
 use harness::{Backend, on_each_backend};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -17,17 +19,20 @@ fn start(client: &Client, n: usize) -> harness::http::Request {
 
 /// Everybody asks again until they have their workflow: each has one, and it has ended, with one step.
 async fn everybody_has_one_workflow(fresh: &Fresh, client: &Client) {
+    let turns = Arc::new(Semaphore::new(20));
     let mut asking = JoinSet::new();
     for n in 0..CLIENTS {
-        let client = client.clone();
+        let (client, turns) = (client.clone(), Arc::clone(&turns));
         asking.spawn(async move {
+            let _turn = turns.acquire().await.unwrap();
             loop {
                 let answer = start(&client, n).send().await;
                 if answer.status.is_success() {
                     return answer.header("dbos-workflow-id").unwrap().to_owned();
                 }
-                // A thousand at once may ask more of the database than it does within a second.
+                // It was told to come again, and does.
                 is_problem(&answer, 503, Some("unavailable"));
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
     }

@@ -148,13 +148,20 @@ async fn s25_spans_carry_ids_names_and_statuses_only() {
     }
     let fields = everything.fields.lock().unwrap().clone();
     let known = BTreeSet::from([
+        "dbos.application.id",
         "dbos.application.version",
         "dbos.executor.id",
         "dbos.operation.name",
         "dbos.operation.type",
         "dbos.operation.workflow_id",
+        "dbos.queue.name",
+        "dbos.request.id",
         "dbos.user.name",
+        "dbos.user.roles",
+        "http.request.method",
+        "http.route",
         "otel.name",
+        "otel.status_code",
     ]);
     let found: BTreeSet<&str> = fields.iter().map(String::as_str).collect();
     assert_eq!(found, known);

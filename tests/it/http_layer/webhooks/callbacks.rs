@@ -13,12 +13,12 @@ use super::*;
 
 const BASE: &str = "https://shop.example/in";
 
-fn callbacks() -> Callbacks {
+pub(super) fn callbacks() -> Callbacks {
     Callbacks::new("a secret of the tests with 32 bytes", BASE).unwrap()
 }
 
 /// The path of an address, below the router.
-fn path(url: &str) -> String {
+pub(super) fn path(url: &str) -> String {
     format!("/in{}", url.strip_prefix(BASE).unwrap())
 }
 

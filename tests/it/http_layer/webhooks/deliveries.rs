@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use dbos_axum::WorkflowApi;
 use dbos_axum::webhooks::Delivery;
-use dbos_axum::{AllowAnyone, WorkflowApi};
 use harness::on_each_backend;
 
+use super::super::Caller;
 use super::*;
 
 const ADDED: &str = "SELECT count(*) FROM workflow_status WHERE name = 'add'";
@@ -40,8 +41,9 @@ on_each_backend! {
         let (dbos, client) = receiving(&fresh).await;
         is_accepted(&deliver(&client, Sender::Stripe, "evt_1", payment("order-7", [1, 2])).await, "evt_1", false);
         let inbox = dbos.retrieve::<(), Error>("wh:stripe:evt_1").await.unwrap();
-        let waiting = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'wh:stripe:evt_1'";
-        harness::until("it looks for the workflow", async || fresh.scalar(waiting).await == 1).await;
+        // It looks at once, in this process.
+        let waiting = "SELECT count(*) FROM workflow_status WHERE workflow_uuid = 'wh:stripe:evt_1' AND status = 'PENDING'";
+        assert_eq!(fresh.scalar(waiting).await, 1);
         // A restart goes on with it.
         end(&dbos).await;
         let dbos = builder(&fresh).launch().await.unwrap();
@@ -56,12 +58,13 @@ on_each_backend! {
     async fn a_message_is_given_up_when_its_workflow_never_comes(fresh: Fresh) {
         let dbos = builder(&fresh).launch().await.unwrap();
         let client = client(sources(dbos.clone()).patience(Duration::from_millis(100)));
+        let came = dbos.now().as_millis();
         is_accepted(&deliver(&client, Sender::Custom, "d-1", payment("nowhere", 1)).await, "d-1", false);
         let inbox = dbos.retrieve::<(), Error>("wh:custom:d-1").await.unwrap();
         let error = inbox.result().await.unwrap_err();
         assert_eq!(error.kind(), dbos_runtime::ErrorKind::NonExistentWorkflow);
         let info = inbox.status().await.unwrap();
-        assert!(info.updated_at.as_millis() - info.created_at.as_millis() >= 100, "{info:?}");
+        assert!(info.updated_at.as_millis() - came >= 100, "{came}, {info:?}");
         end(&dbos).await;
     }
 
@@ -176,14 +179,38 @@ on_each_backend! {
     }
 
     // S03, S04: the ids of deliveries can be guessed.
-    async fn what_was_delivered_is_nobodys_to_read(fresh: Fresh) {
+    async fn what_was_delivered_is_nobodys_to_read_but_its_owners(fresh: Fresh) {
         let (dbos, client) = receiving(&fresh).await;
         is_accepted(&deliver(&client, Sender::Stripe, "evt_1", json!({"what": "add"})).await, "evt_1", false);
-        harness::until("it is started", async || fresh.scalar(ADDED).await == 1).await;
-        let api = Client::new(Router::new().nest("/dbos", WorkflowApi::<AllowAnyone>::new(dbos.clone()).into_router()));
-        for id in ["wh:stripe:evt_1", "wh:stripe:evt_1!add"] {
-            is_problem(&api.get(format!("/dbos/workflows/{id}")).send().await, 404, Some("workflow-not-found"));
+        is_accepted(&deliver(&client, Sender::Stripe, "evt_2", json!({"what": "add for", "to": "ada"})).await, "evt_2", false);
+        harness::until("both are started", async || fresh.scalar(ADDED).await == 2).await;
+        let api = WorkflowApi::<Caller>::new(dbos.clone()).into_router();
+        let api = Client::new(Router::new().nest("/dbos", api));
+        let look = async |id: &str, user: &str, tenant: &str| {
+            let request = api.get(format!("/dbos/workflows/{id}")).header("x-user", user).header("x-tenant", tenant);
+            request.send().await.status.as_u16()
+        };
+        for (user, tenant) in [("", ""), ("ada", "acme"), ("dbos.webhook", "acme")] {
+            for id in ["wh:stripe:evt_1", "wh:stripe:evt_1!add"] {
+                assert_eq!(look(id, user, tenant).await, 404, "{user} of {tenant}: {id}");
+            }
         }
+        for (user, tenant, status) in [("", "", 404), ("ada", "", 404), ("bob", "acme", 404), ("ada", "acme", 200)] {
+            assert_eq!(look("wh:stripe:evt_2!add", user, tenant).await, status, "{user} of {tenant}");
+        }
+        let roles = dbos.info("wh:stripe:evt_2!add").await.unwrap().authenticated_roles;
+        assert_eq!(json!(roles), json!(["buyer"]));
+        end(&dbos).await;
+    }
+
+    async fn a_process_that_takes_no_work_takes_no_deliveries(fresh: Fresh) {
+        let (dbos, client) = receiving(&fresh).await;
+        dbos.deactivate();
+        let response = deliver(&client, Sender::Standard, "d-1", json!({"what": "add"})).await;
+        is_problem(&response, 503, Some("unavailable"));
+        assert!(response.header("retry-after").is_some());
+        dbos.reactivate();
+        is_accepted(&deliver(&client, Sender::Standard, "d-1", json!({"what": "add"})).await, "d-1", false);
         end(&dbos).await;
     }
 

@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod deliveries;
+mod logs;
 mod outages;
 mod processes;
 mod senders;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use dbos_axum::webhooks::{self, Deliver, GitHub, Hmac, StandardWebhooks, Stripe, Webhooks};
-use dbos_axum::{DbosLayer, Problem};
+use dbos_axum::{DbosLayer, Principal, Problem};
 use dbos_runtime::{Builder, Ctx as RuntimeCtx, Dbos, Error, Timestamp, WorkflowRef, workflow};
 use harness::Fresh;
 use harness::http::{Client, Response};
@@ -57,6 +58,8 @@ fn meaning(event: Event) -> Result<Deliver, Problem> {
         "send" => Deliver::send(event.to.as_str(), "payment", &event.value),
         "add" => Deliver::start(add, (3, 4)),
         "add at" => Deliver::start(add, (3, 4)).id(event.to.as_str()),
+        "add for" => Deliver::start(add, (3, 4))
+            .owner(&Principal::new(event.to).with_tenant("acme").with_roles(["buyer"])),
         "queue" => Deliver::start(add, (3, 4)).queue(event.to.as_str()),
         "not registered" => Deliver::start(NOT_REGISTERED, ()),
         "refuse" => return Err(Problem::new(StatusCode::CONFLICT).with_detail("Not now.")),

@@ -17,29 +17,40 @@ const SOON: Duration = Duration::from_secs(20);
 #[ignore = "a part of other tests"]
 async fn takes_deliveries() {
     let (url, name) = (std::env::var("HOOKS_URL").unwrap(), std::env::var("HOOKS_NAME").unwrap());
+    if std::env::var_os("HOOKS_LOG").is_some() {
+        super::logs::show_everything();
+    }
     let builder = Dbos::builder("tests").database_url(url).application_version("v1").executor_id(name);
     let builder = builder.peer_recovery(false).polling_interval(Duration::from_millis(20));
     let dbos = builder.register(payee).register(add).register(webhooks::inbox()).launch().await.unwrap();
-    let app = Router::new().nest("/in", sources(dbos.clone()).into_router().unwrap());
+    let layer = DbosLayer::new(dbos.clone()).callbacks(super::callbacks::callbacks());
+    let app = Router::new().nest("/in", sources(layer).into_router().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("listens at {}", listener.local_addr().unwrap());
-    dbos_axum::serve(listener, app, dbos).await.unwrap();
+    let serve = dbos_axum::serve(listener, app, dbos).until(dbos_axum::terminated());
+    serve.drain(Duration::ZERO).await.unwrap();
 }
 
-struct Server {
-    process: Process,
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) process: Process,
+    pub(super) address: SocketAddr,
 }
 
 impl Server {
     async fn start(fresh: &Fresh, name: &str, dies_at: Option<&str>) -> Self {
+        Self::with(fresh, name, dies_at.map(|boundary| ("DBOS_FAILPOINT", boundary))).await
+    }
+
+    /// One that prints all that is traced.
+    pub(super) async fn logging(fresh: &Fresh, name: &str) -> Self {
+        Self::with(fresh, name, Some(("HOOKS_LOG", "1"))).await
+    }
+
+    async fn with(fresh: &Fresh, name: &str, setting: Option<(&str, &str)>) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let this = "http_layer::webhooks::processes::takes_deliveries";
         command.args(["--exact", "--ignored", "--nocapture", this]);
-        command.env("HOOKS_URL", fresh.url()).env("HOOKS_NAME", name).env_remove("DBOS__VMID");
-        if let Some(boundary) = dies_at {
-            command.env("DBOS_FAILPOINT", boundary);
-        }
+        command.env("HOOKS_URL", fresh.url()).env("HOOKS_NAME", name).env_remove("DBOS__VMID").envs(setting);
         let mut process = Process::spawn(&mut command);
         let line = process.line(SOON, |line| line.contains("listens at ")).await;
         let address = line.rsplit_once(' ').unwrap().1.parse().unwrap();

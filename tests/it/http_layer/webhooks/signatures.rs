@@ -172,6 +172,10 @@ on_each_backend! {
         is_problem(&send(&client, Sender::Standard, &[], vec![b'x'; 2 * 1024 * 1024]).await, 413, None);
         is_problem(&send(&client, Sender::GitHub, &[], vec![b'x'; 25 * 1024 * 1024 + 1]).await, 413, None);
 
+        let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
+        let request = client.post("/in/hooks/stripe").header("content-type", "application/json");
+        is_problem(&request.body(axum::body::Body::from_stream(endless)).send().await, 413, None);
+
         let headers = Sender::Custom.headers(SECRET, "d-1", NOW, BODY.as_bytes());
         let kinds: [&[(&str, &str)]; 5] = [
             &[],
