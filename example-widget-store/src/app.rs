@@ -4,7 +4,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use dbos_axum::{Admin, BearerToken, DbosLayer, Problem, WorkflowApi, method_not_allowed, not_found};
+use dbos_axum::{
+    Admin, BearerToken, DbosLayer, Metrics, MetricsPage, Problem, WorkflowApi, method_not_allowed, not_found,
+};
 use tower_http::csrf::CsrfLayer;
 
 use crate::error::StartError;
@@ -16,10 +18,11 @@ use crate::{http, provider};
 ///
 /// # Errors
 ///
-/// The secret of the webhook is too easy to guess.
+/// The secret of the webhook is too easy to guess, or something else in this process counts requests.
 pub fn app(state: AppState) -> Result<Router, StartError> {
     let layer = DbosLayer::new(state.dbos.clone()).policy(LookOnly);
     let admin = Admin::<BearerToken>::new(state.dbos.clone());
+    let metrics = MetricsPage::<BearerToken>::new(Metrics::install(state.dbos.clone())?);
     let webhooks = http::payment::webhooks(&state.dbos, &state.webhook_secret)?;
     let webhook_url = format!("{}/in/hooks/payments", state.settings.shop_url);
     let app = Router::new()
@@ -39,6 +42,7 @@ pub fn app(state: AppState) -> Result<Router, StartError> {
         .nest("/dbos", WorkflowApi::<Visitor>::new(layer).into_router())
         .nest("/in", webhooks.into_router()?)
         .nest("/admin", admin.into_router())
+        .nest("/ops", metrics.into_router())
         .layer(CsrfLayer::new().with_rejection_response(|_| forged()))
         .with_state(state);
     Ok(app)

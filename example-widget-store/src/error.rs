@@ -4,7 +4,7 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dbos_axum::webhooks::Misconfigured;
-use dbos_axum::{InvalidSecret, Problem};
+use dbos_axum::{InvalidSecret, Problem, RecorderTaken};
 
 /// Why the shop does not open.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum StartError {
     /// The webhook cannot be opened with that secret.
     #[error("WIDGET_WEBHOOK_SECRET: {0}")]
     Webhook(#[from] Misconfigured),
+    /// Something else in this process counts requests.
+    #[error(transparent)]
+    Metrics(#[from] RecorderTaken),
     /// The workflows cannot be taken up.
     #[error(transparent)]
     Runtime(#[from] dbos_runtime::Error),

@@ -27,13 +27,17 @@ on_each_backend! {
         check_problem(&list(ADA.trim_start_matches("Bearer ")).await, 401);
         let as_visitor = shop.client.get("/orders").header("authorization", format!("Bearer {TOKEN}"));
         assert_eq!(as_visitor.send().await.json(), json!([]));
+        let metrics = shop.client.get("/ops/metrics").header("authorization", format!("Bearer {TOKEN}"));
+        let metrics = metrics.send().await;
+        assert!(metrics.status == 200 && metrics.text().contains("# TYPE dbos_"), "{}", metrics.text());
+        assert!(!metrics.text().contains(&payment), "{}", metrics.text());
         assert!(!format!("{:?}", shop.state).contains(TOKEN));
         shop.close().await;
     }
 
     async fn a_shop_without_a_token_is_managed_by_nobody(fresh: Fresh) {
         let shop = Shop::open(&fresh).await;
-        for path in ["/admin/conductor", "/admin/workflows/any", "/admin/dbos-workflow-queues-metadata"] {
+        for path in ["/admin/conductor", "/admin/workflows/any", "/ops/metrics"] {
             check_problem(&shop.client.get(path).header("host", "127.0.0.1").send().await, 401);
         }
         for path in ["/admin/dbos-healthz", "/admin/readyz"] {

@@ -43,6 +43,7 @@ on_each_backend! {
             "event: end\n",
             r#""order_status":1"#,
             r#""checkout""#,
+            "# TYPE dbos_",
         ];
         let mut rest = &*said;
         for text in expected {
