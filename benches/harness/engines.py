@@ -18,7 +18,7 @@ ENGINES = {
 }
 
 # Workloads over HTTP: one binary puts every engine's server under load.
-HTTP = {"post", "layer"}
+HTTP = {"post", "layer", "sse", "sse-idle"}
 
 PYTHON = TARGET / "fastapi" / "bin" / "python"
 

@@ -67,5 +67,7 @@ WORKLOADS = [
     Workload("stream", Size(200), "latency", "µs", 5_000, ("durare",), absolute=True, group="latency"),
     Workload("idle", Size(30), "quiet", "statements/s", 1, absolute=True),
     Workload("post", Size(3_000, 0, 64), "rate", "requests/s", 5, ("fastapi",), group="http"),
+    Workload("sse", Size(1_000, 0, 1_000), "latency", "µs", 20_000, (), absolute=True, group="http"),
+    Workload("sse-idle", Size(5, 0, 10_000), "memory", "MiB", 312, (), absolute=True, group="http"),
     Workload("layer", Size(200), "latency", "µs", 1, (), absolute=True, group="http"),
 ]

@@ -38,9 +38,13 @@ pub enum Workload {
     Post,
     /// What the HTTP layer costs a request.
     Layer,
+    /// Readers of one stream over server-sent events.
+    Sse,
+    /// The same, of a stream on which nothing comes.
+    SseIdle,
 }
 
-const NAMES: [(&str, Workload); 15] = [
+const NAMES: [(&str, Workload); 17] = [
     ("steps", Workload::Steps),
     ("throughput", Workload::Throughput),
     ("empty64", Workload::Empty64),
@@ -56,6 +60,8 @@ const NAMES: [(&str, Workload); 15] = [
     ("idle", Workload::Idle),
     ("post", Workload::Post),
     ("layer", Workload::Layer),
+    ("sse", Workload::Sse),
+    ("sse-idle", Workload::SseIdle),
 ];
 
 impl FromStr for Workload {

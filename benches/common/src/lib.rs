@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use args::{Args, Workload};
 pub use database::{Database, connections};
 pub use engine::{Engine, Flow, KEY, PATIENCE, Place, queue};
-pub use report::{Report, rss_kib};
+pub use report::{Report, rss_kib, rss_kib_of};
 
 /// Any failure of a benchmark.
 pub type BoxError = Box<dyn Error + Send + Sync>;

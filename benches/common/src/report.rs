@@ -62,7 +62,12 @@ impl fmt::Display for Report {
 
 /// The resident memory of this process in KiB, as Linux counts it.
 pub fn rss_kib() -> Result<u64, BoxError> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    rss_kib_of(std::process::id())
+}
+
+/// The same of another process.
+pub fn rss_kib_of(process: u32) -> Result<u64, BoxError> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 /// A running server; killed when it is dropped.
 pub struct Server {
-    _process: Child,
+    process: Child,
     /// Where it listens.
     pub addr: String,
 }
@@ -39,6 +39,11 @@ impl Server {
         let addr = timeout(PATIENCE, lines.next_line()).await??.ok_or("the server has ended")?;
         // What else it prints is thrown away, so that it never waits for a reader.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { _process: process, addr })
+        Ok(Self { process, addr })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> Result<u32, BoxError> {
+        self.process.id().ok_or_else(|| "the server has ended".into())
     }
 }

@@ -103,9 +103,9 @@ impl Operation {
                 .takes(last_event_id())
                 .takes(after())
                 .streams("Each change, then `end`.")
-                .headers(&[ID])
+                .headers(OF_A_STREAM)
                 .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
-                .headers(&[ID])
+                .headers(OF_A_STREAM)
                 .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` only.")
                 .refuses(&[problem::NOT_FOUND]),
         }
@@ -170,9 +170,10 @@ fn stream() -> Described {
         .takes(prefer())
         .streams("The values from there on.")
         .answers::<Page>(StatusCode::OK, "A page of values. With `Prefer: wait` it waits for one.")
-        .headers(&[ID, PREFERENCE])
+        .headers(OF_A_STREAM)
+        .headers(&[PREFERENCE])
         .ends(StatusCode::NO_CONTENT, "The client has seen the end.")
-        .headers(&[ID])
+        .headers(OF_A_STREAM)
         .plainly(StatusCode::NOT_ACCEPTABLE, "It is `text/event-stream` or `application/json`.")
         .refuses(&[problem::NOT_FOUND, problem::UNAUTHENTICATED])
 }
