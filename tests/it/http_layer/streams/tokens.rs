@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use dbos_axum::StreamTokens;
 use tracing::field::{Field, Visit};
@@ -159,7 +159,7 @@ async fn no_log_and_no_answer_repeats_a_token() {
     let layer = DbosLayer::new(desk.dbos.clone()).stream_tokens(StreamTokens::new([7; 32]).unwrap());
     let client = locked(&desk, layer);
     let token = client.get("/mint/desk-1/progress").header("x-user", "ada").send().await.text().to_owned();
-    assert!(token.len() > 60 && SystemTime::now() > UNIX_EPOCH);
+    assert!(token.len() > 60);
     let ask = |query: &str| client.get(format!("{STREAM}?access_token={token}{query}"));
     assert_eq!(ask("").send().await.status, 200);
     let refused = [
