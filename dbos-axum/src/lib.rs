@@ -81,23 +81,80 @@
 //!
 //! # The nouns
 //!
-//! * [`DbosLayer`] gives handlers their [`DbosCtx`], which starts workflows, sends to them and reads their events.
+//! * [`DbosLayer`] gives handlers their [`DbosCtx`], which starts workflows, sends to them and reads their events and
+//!   streams.
 //! * An [`IdempotencyKey`] names an operation. Keys are [`Scoped`] to the caller, a [`Principal`], unless they are
 //!   [`Verbatim`].
 //! * A handler answers with [`Started`], with [`Reply`] when it waits as long as the client's [`PreferWait`] says, with
-//!   [`Sent`] or with [`EventReply`].
+//!   [`Sent`], with [`EventReply`], or with [`StreamSse`], a workflow's stream as server-sent events.
+//! * [`WorkflowApi`] is a router: clients start what is exposed, follow it, answer and cancel it, each their own.
+//! * `Webhooks` takes signed deliveries of other services, and hands each to a workflow once.
+//! * `Admin` has the routes of the DBOS admin servers, `MetricsPage` a page for Prometheus.
+//! * Routers are locked by a type: an extractor that says who asks, such as [`BearerToken`]. Open is [`AllowAnyone`].
 //! * Everything that goes wrong is a [`Problem`].
 //! * [`serve`] is an HTTP server with time limits, which ends in order.
-//! * `webhooks::Webhooks` takes signed deliveries of other services.
+//!
+//! # All of it, mounted
+//!
+#![cfg_attr(
+    all(feature = "admin", feature = "metrics", feature = "webhooks"),
+    doc = r#"
+```
+use axum::Router;
+use axum::extract::FromRef;
+use dbos_axum::webhooks::{Deliver, Misconfigured, StandardWebhooks, Webhooks};
+use dbos_axum::{Admin, AllowAnyone, BearerToken, DbosLayer, Problem, Tokens, WorkflowApi};
+use dbos_runtime::{Ctx, Dbos, Error, WorkflowId, workflow};
+use serde::Deserialize;
+
+#[workflow]
+async fn checkout(_ctx: Ctx, cart: Vec<String>) -> Result<usize, Error> {
+    Ok(cart.len())
+}
+
+#[derive(Deserialize)]
+struct Payment {
+    order: String,
+    paid: bool,
+}
+
+#[derive(Clone)]
+struct App {
+    operators: Tokens,
+}
+
+impl FromRef<App> for Tokens {
+    fn from_ref(app: &App) -> Self {
+        app.operators.clone()
+    }
+}
+
+fn app(dbos: Dbos, operators: Tokens, secret: &str) -> Result<Router, Misconfigured> {
+    let layer = DbosLayer::new(dbos.clone());
+    let hooks = Webhooks::new(layer.clone()).source(
+        "payments",
+        StandardWebhooks::new(secret)?,
+        |payment: Payment| -> Result<Deliver, Problem> {
+            Ok(Deliver::send(WorkflowId::parse(payment.order)?, "payment", &payment.paid))
+        },
+    );
+    Ok(Router::new()
+        .nest("/dbos", WorkflowApi::<AllowAnyone>::new(layer.clone()).expose(checkout).into_router())
+        .nest("/in", hooks.into_router()?)
+        .nest("/admin", Admin::<BearerToken>::new(dbos).into_router())
+        .with_state(App { operators }))
+}
+```
+"#
+)]
 //!
 //! # Features
 //!
-//! * `admin`: [`Admin`], the routes of the DBOS admin servers, behind authentication, and readiness.
-//! * `serve`, on unless turned off: [`serve`] and [`terminated`].
-//! * `metrics`: [`Metrics`](https://docs.rs/dbos-axum/latest/dbos_axum/struct.Metrics.html), a page for Prometheus.
-//! * `openapi`: the OpenAPI documents of the routers, in the module
-//!   [`openapi`](https://docs.rs/dbos-axum/latest/dbos_axum/openapi/index.html).
+//! * `admin`: `Admin`, the routes of the DBOS admin servers, behind authentication, and readiness.
+//! * `metrics`: `Metrics` and `MetricsPage`, a page for Prometheus.
+//! * `openapi`: the OpenAPI documents of the routers, in the module `openapi`.
 //! * `otel`: what a request starts belongs to the request's trace, and the module `otel` exports traces.
+//! * `serve`, on unless turned off: [`serve`] and [`terminated`].
 //! * `webhooks`: the module `webhooks`, for signed deliveries from outside and callbacks.
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
@@ -140,6 +197,7 @@ mod send;
 #[cfg(feature = "serve")]
 mod serve;
 mod sse;
+mod start;
 mod trace;
 
 pub use dbos_runtime::Outcome;

@@ -57,7 +57,8 @@ async fn sleep(execution: &Arc<Execution>, number: i32, duration: Duration) -> R
             wake
         }
     };
-    execution.sleep_until(wake).await
+    // A clock that shows milliseconds shows when one begins; the sleep is over once that of waking has ended.
+    execution.sleep_until(wake.after(Duration::from_millis(1))).await
 }
 
 /// The recorded instant of waking, if the step is recorded.

@@ -31,7 +31,7 @@ fn api(dbos: &Dbos) -> Client {
 fn routes(id: &str) -> Vec<(Method, String)> {
     let filled = |(method, path): (Method, &str)| {
         let path = path.replace("{id}", id).replace("{name}", "checkout");
-        (method, format!("/dbos{}", path.replace("{key}", "given").replace("{topic}", "go")))
+        (method, format!("/dbos{}", path.replace("{key}", "given").replace("{topic}", "unheard")))
     };
     let routes: Vec<_> = WorkflowApi::<BearerToken>::routes().map(filled).collect();
     assert!(routes.len() >= 8, "{routes:?}");
