@@ -4,11 +4,17 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::get;
 use bench_common::{Args, BoxError, KEY, PATIENCE, Report, Workload, mark, rss_kib_of};
 use dbos_axum::{AllowAnyone, DbosCtx, DbosLayer, Problem, Sent, StreamLimits, WorkflowApi};
 use dbos_runtime::{Ctx as RtCtx, Dbos, Error, WorkflowId, workflow};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use http::Request;
+use http::header::{ACCEPT, HOST};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -61,14 +67,14 @@ pub async fn serve(args: &Args) -> Result<(), BoxError> {
 pub async fn measure(args: &Args) -> Result<Report, BoxError> {
     let server = Server::start(args, "ours").await?;
     // One of them first: what is made once is made by then.
-    let first = open(&server.addr).await?;
+    let first = Reader::open(&server.addr).await?;
     let before = rss_kib_of(server.pid()?)?;
     let mut readers = vec![first];
     while readers.len() < args.concurrency {
         let mut opening = JoinSet::new();
         for _ in 0..TOGETHER.min(args.concurrency - readers.len()) {
             let addr = server.addr.clone();
-            opening.spawn(async move { open(&addr).await });
+            opening.spawn(async move { Reader::open(&addr).await });
         }
         while let Some(opened) = opening.join_next().await {
             readers.push(opened??);
@@ -91,7 +97,8 @@ pub async fn measure(args: &Args) -> Result<Report, BoxError> {
     let after = rss_kib_of(server.pid()?)?;
     let mut report = Report::new(args, begun.elapsed(), latencies.len(), &mut latencies);
     (report.rss_kib_before, report.rss_kib_after) = (before, after);
-    let at = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).map_or(0, |found| *found as i64);
+    let at =
+        |part: f64| latencies.get((latencies.len() as f64 * part) as usize).map_or(0, |found| *found as i64);
     report.more.push(("latency_us_p99", at(0.99)));
     report.more.push(("readers", i64::try_from(args.concurrency)?));
     report.more.push(("bytes_per_reader", (after as i64 - before as i64) * 1024 / args.concurrency as i64));
@@ -99,7 +106,7 @@ pub async fn measure(args: &Args) -> Result<Report, BoxError> {
 }
 
 /// All of them wait for a while; then the last one is told a value with all the others.
-async fn idle(args: &Args, server: &Server, readers: Vec<TcpStream>, before: u64) -> Result<Report, BoxError> {
+async fn idle(args: &Args, server: &Server, readers: Vec<Reader>, before: u64) -> Result<Report, BoxError> {
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(args.count as u64)).await;
     let after = rss_kib_of(server.pid()?)?;
@@ -107,7 +114,7 @@ async fn idle(args: &Args, server: &Server, readers: Vec<TcpStream>, before: u64
     let mut reading = JoinSet::new();
     let count = readers.len();
     for mut reader in readers {
-        reading.spawn(async move { seen(&mut reader, b"\nevent: end\n").await.map(drop) });
+        reading.spawn(async move { reader.until(b"\nevent: end\n").await });
     }
     while let Some(read) = reading.join_next().await {
         read??;
@@ -120,46 +127,58 @@ async fn idle(args: &Args, server: &Server, readers: Vec<TcpStream>, before: u64
 }
 
 /// A reader to whom the server has answered.
-async fn open(addr: &str) -> Result<TcpStream, BoxError> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
-    let path = format!("/dbos/workflows/{WRITER}/streams/{KEY}");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let head = seen(&mut stream, b": ok\n\n").await?;
-    if !head.starts_with(b"HTTP/1.1 200") {
-        return Err(String::from_utf8_lossy(&head).into());
-    }
-    Ok(stream)
+struct Reader {
+    body: Incoming,
+    /// What has come and was not taken yet.
+    bytes: Vec<u8>,
 }
 
-/// All bytes until these have come.
-async fn seen(stream: &mut TcpStream, what: &[u8]) -> Result<Vec<u8>, BoxError> {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
-    while !bytes.windows(what.len()).any(|part| part == what) {
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await??;
-        if read == 0 {
-            return Err(format!("the answer ends with {:?}", String::from_utf8_lossy(&bytes)).into());
+impl Reader {
+    async fn open(addr: &str) -> Result<Self, BoxError> {
+        let stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request = Request::get(format!("/dbos/workflows/{WRITER}/streams/{KEY}"))
+            .header(HOST, "bench")
+            .header(ACCEPT, "text/event-stream")
+            .body(Empty::<Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        if response.status() != 200 {
+            return Err(response.status().to_string().into());
         }
-        bytes.extend_from_slice(&buffer[..read]);
+        let mut reader = Self { body: response.into_body(), bytes: Vec::new() };
+        reader.until(b": ok\n\n").await?;
+        Ok(reader)
     }
-    Ok(bytes)
+
+    /// Reads on until these bytes have come, and throws away what came by then.
+    async fn until(&mut self, what: &[u8]) -> Result<(), BoxError> {
+        loop {
+            if let Some(at) = self.bytes.windows(what.len()).position(|part| part == what) {
+                self.bytes.drain(..at + what.len());
+                return Ok(());
+            }
+            self.more().await?;
+        }
+    }
+
+    async fn more(&mut self) -> Result<(), BoxError> {
+        let frame = timeout(PATIENCE, self.body.frame()).await?.ok_or("the answer has ended")??;
+        self.bytes.extend_from_slice(frame.data_ref().ok_or("no data")?);
+        Ok(())
+    }
 }
 
 /// How long each value took, in microseconds, without those of the warm-up.
-async fn read(mut stream: TcpStream, count: usize) -> Result<Vec<f64>, BoxError> {
+async fn read(mut reader: Reader, count: usize) -> Result<Vec<f64>, BoxError> {
     let (mut latencies, mut seen) = (Vec::with_capacity(count), 0);
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 8192]);
     while seen < count {
-        let read = timeout(PATIENCE, stream.read(&mut buffer)).await??;
+        reader.more().await?;
         let now = mark::now();
-        if read == 0 {
-            return Err(format!("the answer ends after {seen} values").into());
-        }
-        bytes.extend_from_slice(&buffer[..read]);
         let mut done = 0;
-        while let Some(end) = bytes[done..].windows(2).position(|two| two == b"\n\n") {
-            let event = str::from_utf8(&bytes[done..done + end])?;
+        while let Some(end) = reader.bytes[done..].windows(2).position(|two| two == b"\n\n") {
+            let event = str::from_utf8(&reader.bytes[done..done + end])?;
             done += end + 2;
             let Some((head, data)) = event.rsplit_once("\ndata: ") else { continue };
             let offset = head.rsplit_once("id: ").ok_or("no id")?.1;
@@ -171,13 +190,15 @@ async fn read(mut stream: TcpStream, count: usize) -> Result<Vec<f64>, BoxError>
                 latencies.push((now - data.parse::<i64>()?) as f64);
             }
         }
-        bytes.drain(..done);
+        reader.bytes.drain(..done);
     }
     Ok(latencies)
 }
 
 async fn request(addr: &str, path: &str) -> Result<(), BoxError> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes()).await?;
-    seen(&mut stream, b"HTTP/1.1 202").await.map(drop)
+    let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(addr).await?)).await?;
+    tokio::spawn(connection);
+    let request = Request::get(path).header(HOST, "bench").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    if response.status() == 202 { Ok(()) } else { Err(response.status().to_string().into()) }
 }
