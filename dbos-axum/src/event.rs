@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use dbos_runtime::{Dbos, WorkflowId, WorkflowInfo, WorkflowStatus};
+use dbos_runtime::{Dbos, Error, WorkflowId, WorkflowInfo, WorkflowStatus};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -39,21 +39,26 @@ impl DbosCtx {
     ) -> Result<EventReply<T>, Problem> {
         let read = async {
             let info = self.look(id, Action::Read).await?;
-            self.event_of(&info, key, wait).await
+            let get = |patience| self.dbos().get_event(id, key, patience);
+            event(&self.asked(), (id, key), ended(&info), wait, get).await
         };
         read.await.map_err(|problem| problem.within(&self.seen))
     }
 
-    /// Reads an event of a workflow whose facts were asked for just now.
-    pub(crate) async fn event_of<T: DeserializeOwned>(
+    /// Reads an event, whatever it is, of a workflow whose facts were asked for just now.
+    pub(crate) async fn event_of(
         &self,
         info: &WorkflowInfo,
         key: &str,
         prefer: PreferWait,
-    ) -> Result<EventReply<T>, Problem> {
-        let ended = info.status.is_some_and(WorkflowStatus::is_terminal);
-        event(&self.asked(), &info.id, key, ended, prefer).await
+    ) -> Result<EventReply<Value>, Problem> {
+        let get = |patience| self.dbos().event_value(&info.id, key, patience);
+        event(&self.asked(), (&info.id, key), ended(info), prefer, get).await
     }
+}
+
+fn ended(info: &WorkflowInfo) -> bool {
+    info.status.is_some_and(WorkflowStatus::is_terminal)
 }
 
 impl<O> Started<O> {
@@ -84,7 +89,8 @@ impl<O> Started<O> {
         key: &str,
         prefer: PreferWait,
     ) -> Result<EventReply<T>, Problem> {
-        let reply = event(&self.asked, self.id(), key, self.ended(), prefer).await;
+        let get = |patience| self.asked.dbos.get_event(self.id(), key, patience);
+        let reply = event(&self.asked, (self.id(), key), self.ended(), prefer, get).await;
         let mut reply = reply.map_err(|problem| problem.within(&self.asked.seen))?;
         reply.replayed = self.replayed();
         Ok(reply)
@@ -92,22 +98,24 @@ impl<O> Started<O> {
 }
 
 /// Reads an event; `ended` was known before: a workflow that had ended by then publishes no more.
-async fn event<T: DeserializeOwned>(
+async fn event<T, F>(
     asked: &Asked,
-    id: &WorkflowId,
-    key: &str,
+    (id, key): (&WorkflowId, &str),
     mut ended: bool,
     prefer: PreferWait,
-) -> Result<EventReply<T>, Problem> {
-    let (dbos, now) = (&asked.dbos, Duration::ZERO);
+    get: impl Fn(Duration) -> F,
+) -> Result<EventReply<T>, Problem>
+where
+    F: Future<Output = Result<Option<T>, Error>>,
+{
     let (mut value, mut honoured) = (None, true);
     // Who may not wait, looks; and so does who was told meanwhile that no more will come.
     let mut look = ended;
     if !ended {
         let either = async {
             tokio::select! {
-                found = dbos.get_event(id, key, prefer.duration()) => found.map(Some),
-                () = end_of(dbos, id) => Ok(None),
+                found = get(prefer.duration()) => found.map(Some),
+                () = end_of(&asked.dbos, id) => Ok(None),
             }
         };
         match asked.patience.wait(prefer, either).await {
@@ -119,7 +127,7 @@ async fn event<T: DeserializeOwned>(
         }
     }
     if look {
-        value = dbos.get_event(id, key, now).await?;
+        value = get(Duration::ZERO).await?;
     }
     if value.is_none() && ended {
         return Err(Problem::of(problem::EVENT_NEVER_SET).about(id));

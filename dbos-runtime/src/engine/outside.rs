@@ -14,6 +14,7 @@ use super::{events, wait};
 use crate::error::{DurableError, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
+use crate::model::mailbox::Stored;
 use crate::payload;
 
 /// The verbs, for a type that has `fn shared(&self) -> &Arc<Shared>`.
@@ -158,6 +159,25 @@ macro_rules! outside_verbs {
             timeout: std::time::Duration,
         ) -> $crate::Result<Option<T>> {
             $crate::engine::outside::get_event(self.shared(), from, key, timeout).await
+        }
+
+        /// The same, for a reader that does not know the value's type; a value in another language's format is given as
+        /// its text.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        ///
+        /// # Cancel safety
+        ///
+        /// Safe. Nothing is held while it waits.
+        pub async fn event_value(
+            &self,
+            from: &$crate::WorkflowId,
+            key: &str,
+            timeout: std::time::Duration,
+        ) -> $crate::Result<Option<serde_json::Value>> {
+            $crate::engine::outside::event_value(self.shared(), from, key, timeout).await
         }
 
         /// All events that a workflow has published.
@@ -335,21 +355,38 @@ pub(crate) async fn get_event<T: DeserializeOwned>(
     key: &str,
     timeout: Duration,
 ) -> Result<Option<T>> {
+    let Some(stored) = stored_event(shared, from, key, timeout).await? else { return Ok(None) };
+    payload::readable(stored.serialization.as_deref())?;
+    payload::decode(&stored.value).map(Some)
+}
+
+pub(crate) async fn event_value(
+    shared: &Shared,
+    from: &WorkflowId,
+    key: &str,
+    timeout: Duration,
+) -> Result<Option<Value>> {
+    Ok(stored_event(shared, from, key, timeout).await?.map(events::value))
+}
+
+async fn stored_event(
+    shared: &Shared,
+    from: &WorkflowId,
+    key: &str,
+    timeout: Duration,
+) -> Result<Option<Stored>> {
     limits::text("event key", key)?;
     limits::duration("the time limit", timeout)?;
     // The first look is brief, so that a database that is away is reported and not waited for.
     let now = wait::briefly(shared, || shared.store.event(from.as_str(), key)).await?;
-    let found = match now {
+    Ok(match now {
         None if !timeout.is_zero() => {
             let waiting = wait::event(shared, from, key, shared.clock.now().after(timeout));
             let most = timeout.saturating_add(shared.config.patience);
             tokio::time::timeout(most, waiting).await.unwrap_or_else(|_| Err(wait::unavailable()))?
         }
         now => now,
-    };
-    let Some(stored) = found else { return Ok(None) };
-    payload::readable(stored.serialization.as_deref())?;
-    payload::decode(&stored.value).map(Some)
+    })
 }
 
 pub(crate) async fn get_all_events(shared: &Shared, from: &WorkflowId) -> Result<BTreeMap<String, Value>> {

@@ -30,6 +30,18 @@ on_each_backend! {
         end(&dbos).await;
     }
 
+    async fn an_event_in_another_languages_format_is_its_text_alone_and_among_all(fresh: Fresh) {
+        let (dbos, client) = served(&fresh).await;
+        let id = started(&client, "parked", &json!(7)).await;
+        let there = ada(client.get(format!("/dbos/workflows/{id}/events/given"))).header("prefer", "wait=20").send().await;
+        assert_eq!(there.status, 200);
+        let changed = "UPDATE workflow_events SET value = 'gARLBy4=', serialization = 'py_pickle' WHERE key = 'given'";
+        fresh.execute(changed).await;
+        assert_eq!(shown(&client, &id, "/events/given").await.json(), json!({"key": "given", "value": "gARLBy4="}));
+        assert_eq!(shown(&client, &id, "/events").await.json()["events"]["given"], "gARLBy4=");
+        end(&dbos).await;
+    }
+
     async fn a_message_arrives_at_its_topic_and_with_a_key_once(fresh: Fresh) {
         let (dbos, client) = served(&fresh).await;
         let id = started(&client, "parked", &json!(7)).await;
