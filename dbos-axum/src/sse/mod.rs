@@ -7,6 +7,7 @@ mod kept;
 mod page;
 mod read;
 mod response;
+mod shape;
 mod token;
 mod values;
 mod watch;

@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use super::kept::Kept;
 use super::response::StreamSse;
+use super::shape::{Redaction, Shape, retyped};
 use super::values::Values;
 use crate::access::Action;
 use crate::ctx::DbosCtx;
 use crate::ids::LastEventId;
 use crate::problem::{self, Problem};
-use crate::redact::{Field, Redactor};
 
 /// Offsets are numbers of 32 bits in the database; nothing comes after this one.
 const LAST: i64 = i32::MAX as i64;
@@ -112,44 +112,6 @@ impl<T> fmt::Debug for StreamRead<T> {
     }
 }
 
-/// What is done to each value on its way out.
-pub(super) enum Shape {
-    Stored,
-    Typed(fn(&str) -> serde_json::Result<String>),
-    /// For the layer's redactor, once the workflow is known.
-    Redacted(Option<Redaction>),
-}
-
-pub(super) struct Redaction {
-    redactor: Arc<dyn Redactor>,
-    workflow: String,
-    key: String,
-}
-
-fn retyped<T: DeserializeOwned + Serialize>(text: &str) -> serde_json::Result<String> {
-    serde_json::to_string(&serde_json::from_str::<T>(text)?)
-}
-
-impl Shape {
-    /// The value's text in place of the one that is stored; nothing when that is given out as it stands.
-    pub(super) fn apply(&self, text: &str) -> Option<Result<String, Problem>> {
-        match self {
-            Self::Stored | Self::Redacted(None) => None,
-            Self::Typed(retyped) => Some(retyped(text).map_err(|error| {
-                tracing::error!(%error, "a stream's value is of another type");
-                Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR)
-            })),
-            Self::Redacted(Some(redaction)) => {
-                // Every text that is given out is JSON; were it none, none of it may be seen.
-                let mut value = serde_json::from_str(text).unwrap_or(Value::Null);
-                let field = Field::Stream(&redaction.key);
-                redaction.redactor.redact(&redaction.workflow, field, &mut value);
-                Some(Ok(value.to_string()))
-            }
-        }
-    }
-}
-
 /// The question, without the type of its values.
 pub(super) struct Read {
     pub(super) ctx: DbosCtx,
@@ -186,8 +148,8 @@ impl Read {
         if let Shape::Redacted(redaction) = &mut self.shape
             && let Some(redactor) = &self.ctx.scope.settings.redactor
         {
-            let (redactor, workflow) = (Arc::clone(redactor), workflow.name.clone().unwrap_or_default());
-            *redaction = Some(Redaction { redactor, workflow, key: self.key.clone() });
+            let workflow = workflow.name.clone().unwrap_or_default();
+            *redaction = Some(Redaction::new(Arc::clone(redactor), workflow, self.key.clone()));
         }
     }
 

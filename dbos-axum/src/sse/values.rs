@@ -11,7 +11,7 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 
 use super::frame;
-use super::read::Shape;
+use super::shape::Shape;
 use crate::problem::Problem;
 use crate::seen::Seen;
 
