@@ -1,8 +1,12 @@
 //! Starting workflows on behalf of a request.
 
+use std::marker::PhantomData;
+
 use dbos_runtime::{Error, ErrorKind, Start, Target, WorkflowHandle, WorkflowId, WorkflowStatus};
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Map;
 use tracing::Span;
 
@@ -32,25 +36,28 @@ impl DbosCtx {
         workflow: W,
         input: W::Input,
     ) -> Result<Started<W::Output>, Problem> {
-        self.start_with(workflow, input, |start| start).await
+        self.start_with(&workflow, input, |start| start).await
     }
 
-    /// The same, with more to say about the start.
-    pub(crate) async fn start_with<W: Target>(
+    /// The same, with more to say about the start, and with the result read as an `O`.
+    pub(crate) async fn start_with<W, O>(
         &self,
-        workflow: W,
+        workflow: &W,
         input: W::Input,
-        options: impl FnOnce(Start<W::Output, Error>) -> Start<W::Output, Error>,
-    ) -> Result<Started<W::Output>, Problem> {
+        options: impl FnOnce(Start<O, Error>) -> Start<O, Error>,
+    ) -> Result<Started<O>, Problem>
+    where
+        W: Target,
+        O: Serialize + DeserializeOwned + Send + 'static,
+    {
         let claim = format!("start!{}", self.sub_key.as_deref().unwrap_or_default());
         let span = self.trace.start(workflow.name());
         let starting = async {
             let mapping = self.scope.settings.mapping;
             let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
-            let name = workflow.name().to_owned();
-            let start = options(self.dbos().start(Erased(workflow), input));
+            let start = options(self.dbos().start(Erased(workflow, PhantomData), input));
             match self.configured(start, id).await {
-                Ok(handle) => self.found(&name, handle, &span).await,
+                Ok(handle) => self.found(workflow.name(), handle, &span).await,
                 Err(error) => Err(self.refused(error).await),
             }
         };
@@ -117,12 +124,13 @@ impl DbosCtx {
     }
 }
 
-/// A workflow whose error is read as the runtime's: an answer needs its name and its message, not its type.
-struct Erased<W>(W);
+/// A workflow whose error is read as the runtime's, and whose result as an `O`: an answer needs the error's name and its
+/// message, not its type.
+struct Erased<'a, W, O>(&'a W, PhantomData<fn() -> O>);
 
-impl<W: Target> Target for Erased<W> {
+impl<W: Target, O: Serialize + DeserializeOwned + Send + 'static> Target for Erased<'_, W, O> {
     type Input = W::Input;
-    type Output = W::Output;
+    type Output = O;
     type Error = Error;
 
     fn name(&self) -> &str {

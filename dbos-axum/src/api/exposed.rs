@@ -66,9 +66,9 @@ impl Exposed {
 
     fn of<W: Target + Send + Sync + 'static>(name: String, workflow: Arc<W>) -> Self {
         let start = move |ctx: DbosCtx, body: Bytes, options: StartOptions| {
-            let workflow = Untyped(Arc::clone(&workflow));
+            let workflow = Arc::clone(&workflow);
             let starting = async move {
-                ctx.start_with(workflow, json::parse(&body)?, |start| options.apply(start)).await
+                ctx.start_with(&*workflow, json::parse(&body)?, |start| options.apply(start)).await
             };
             Box::pin(starting) as BoxFuture<'static, _>
         };
@@ -157,27 +157,6 @@ impl Exposures {
             let known = self.all && !INTERNAL.iter().any(|prefix| name.starts_with(prefix));
             (known && ctx.dbos().has_workflow(name)).then(|| Arc::new(Exposed::any(name)))
         })
-    }
-}
-
-/// A workflow whose result is given out as it is.
-struct Untyped<W>(Arc<W>);
-
-impl<W: Target> Target for Untyped<W> {
-    type Input = W::Input;
-    type Output = Value;
-    type Error = Error;
-
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn class_name(&self) -> Option<&str> {
-        self.0.class_name()
-    }
-
-    fn config_name(&self) -> Option<&str> {
-        self.0.config_name()
     }
 }
 

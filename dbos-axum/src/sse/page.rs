@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use super::read::{Read, StreamRead, over, unsigned};
 use super::response;
 use crate::access::Action;
-use crate::meter;
+use crate::patience::Waited;
 use crate::prefer::{self, PreferWait};
 use crate::problem::Problem;
 
@@ -47,19 +47,10 @@ impl Read {
         let mut page = self.page_at(next, PAGE).await?;
         let mut honoured = true;
         if page.values.is_empty() && !over(&page) && !wait.duration().is_zero() {
-            match Arc::clone(&self.ctx.scope.settings.long_polls).try_acquire_owned() {
-                Err(_) => honoured = false,
-                Ok(_permit) => {
-                    let _open = meter::Open::long_poll();
-                    reader = reader.from(unsigned(next));
-                    tokio::select! {
-                        _ = reader.next() => {}
-                        () = tokio::time::sleep(wait.duration()) => {}
-                        () = self.ctx.draining.cancelled() => honoured = false,
-                    }
-                    page = self.page_at(next, PAGE).await?;
-                }
-            }
+            reader = reader.from(unsigned(next));
+            let waited = self.ctx.asked().patience.wait(wait, reader.next()).await;
+            honoured = !matches!(waited, Waited::NoWait);
+            page = self.page_at(next, PAGE).await?;
         }
         let applied = wait.applied(honoured, page.values.is_empty());
         let body = self.body(&page)?;
