@@ -70,7 +70,7 @@ async fn launch(fresh: &Fresh, meter: &Arc<Meter>) -> Dbos {
     // The lane connects with its first write.
     meter.gate.add_permits(1);
     dbos.start(gated, ()).await.unwrap().result().await.unwrap();
-    meter.take();
+    meter.proxy.settle().await;
     dbos
 }
 
@@ -229,7 +229,7 @@ async fn waiting_in_the_same_process_sends_nothing() {
     // The child's look for its message; two looks for the event inside of a workflow, and two outside.
     let looks = async || meter.seen("DBOS.recv") == 1 && meter.seen("FROM \"dbos\".workflow_events") == 4;
     harness::until("everybody waits", looks).await;
-    meter.take();
+    meter.proxy.settle().await;
 
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(meter.take(), [""; 0]);
@@ -257,10 +257,9 @@ async fn readers_of_one_stream_share_one_look_for_each_value_and_ask_nothing_whi
             if value == 0 {
                 harness::until("the live end is watched", async || meter.seen(look) >= 2).await;
             }
+            meter.proxy.settle().await;
             tokio::time::sleep(Duration::from_millis(200)).await;
-            let before = meter.take();
-            assert!(value == 0 || before.is_empty(), "waiting is free: {before:#?}");
-            assert!(before.len() < 10, "{before:#?}");
+            assert_eq!(meter.take(), [""; 0], "waiting is free");
             dbos.send(&id, "go").topic("word").await.unwrap();
         };
         let (all, ()) = tokio::join!(all, word);
@@ -272,7 +271,8 @@ async fn readers_of_one_stream_share_one_look_for_each_value_and_ask_nothing_whi
         .await;
         let sent = meter.take();
         let looks = sent.iter().filter(|sql| sql.contains(look)).count();
-        assert!((1..=5).contains(&looks), "{looks} looks of {READERS} readers: {sent:#?}");
+        // The look that finds it, and perhaps one that came a little too early.
+        assert!((1..=2).contains(&looks), "{looks} looks of {READERS} readers: {sent:#?}");
     }
     dbos.shutdown(Duration::ZERO).await;
 }

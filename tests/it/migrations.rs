@@ -166,7 +166,7 @@ async fn messages_of_long_ago_get_a_key_and_those_that_have_one_keep_it() {
 
 // A.22, S32
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_that_may_create_nothing_runs_what_another_one_has_migrated() {
+async fn s32_a_role_that_may_create_nothing_runs_what_another_one_has_migrated() {
     const GREET: WorkflowRef<String, String> = WorkflowRef::named("greet");
     let fresh = harness::fresh(Backend::Postgres).await;
     // A role that every server has, with the rights of docs/guide/security.md.

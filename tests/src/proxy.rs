@@ -19,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// For how long nobody sends anything where everything has been sent.
+const SETTLED: Duration = Duration::from_millis(50);
+
 /// What the network does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -122,6 +125,17 @@ impl Proxy {
     /// Like [`client_messages`](Self::client_messages), and begins to count anew.
     pub fn take_messages(&self) -> Messages {
         std::mem::take(&mut lock(&self.network.messages))
+    }
+
+    /// Forgets what was sent as soon as nothing more comes: what belongs to the past is not counted any more.
+    pub async fn settle(&self) {
+        loop {
+            self.take_messages();
+            tokio::time::sleep(SETTLED).await;
+            if self.client_messages() == Messages::default() {
+                return;
+            }
+        }
     }
 }
 

@@ -190,9 +190,8 @@ mod tests {
         }
     }
 
-    // S10
     #[tokio::test]
-    async fn anything_else_gets_the_same_refusal() {
+    async fn s10_anything_else_gets_the_same_refusal() {
         let good = format!("Bearer {ADAS}");
         let cases: [&[&[u8]]; 10] = [
             &[],

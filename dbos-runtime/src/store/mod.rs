@@ -118,9 +118,9 @@ impl Store {
             Self::Postgres(postgres) => {
                 let outbox = wakeups.outbox_to();
                 let (teller, hearer) = (Arc::clone(postgres), Arc::clone(postgres));
-                tasks.spawn(async move { teller.tell(outbox).await });
-                let (wakeups, stop) = (wakeups.clone(), stop.clone());
-                tasks.spawn(async move { hearer.hear(wakeups, stop).await });
+                let (told, heard, stop) = (wakeups.clone(), wakeups.clone(), stop.clone());
+                tasks.spawn(async move { teller.tell(told, outbox).await });
+                tasks.spawn(async move { hearer.hear(heard, stop).await });
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => {

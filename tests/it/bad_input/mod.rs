@@ -79,6 +79,9 @@ impl Border {
         // The count is not zero for want of counting.
         border.dbos.start(echo, json!(1)).id("there").await.unwrap().result().await.unwrap();
         assert!(border.sent() >= 2 || border.proxy.is_none());
+        if let Some(proxy) = &border.proxy {
+            proxy.settle().await;
+        }
         border
     }
 

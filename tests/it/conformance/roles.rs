@@ -111,7 +111,7 @@ on_each_backend! {
     }
 
     // P471, K18, B82
-    async fn a_row_of_another_program_is_asked_too_and_does_not_stay_pending(fresh: Fresh) {
+    async fn s26_a_row_of_another_program_is_asked_too_and_does_not_stay_pending(fresh: Fresh) {
         let dbos = launch(&fresh).await;
         for (id, name, user, roles) in [
             ("none", "guarded", "NULL", "NULL"),

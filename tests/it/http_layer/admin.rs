@@ -247,8 +247,7 @@ on_each_backend! {
         assert_eq!(operator.get("/dbos-healthz").await.status, StatusCode::OK);
     }
 
-    // S22
-    async fn a_prefix_is_taken_literally_and_an_id_may_have_any_character(fresh: Fresh) {
+    async fn s22_a_prefix_is_taken_literally_and_an_id_may_have_any_character(fresh: Fresh) {
         let dbos = launch(fresh.url()).await;
         let operator = mounted(Admin::new(dbos.clone()));
         let ids = ["a%b", "a_b", "axb", r"a\b", "a/b/c", "a b", "a?b#c", "ä::'; --"];
@@ -501,7 +500,7 @@ async fn without_its_database_a_process_is_not_ready_and_says_so_in_time() {
 
 /// S02: nothing of this crate opens a port, so that nothing can be bound to all interfaces by accident.
 #[test]
-fn the_crate_listens_where_it_is_told_to_and_nowhere_else() {
+fn s02_the_crate_listens_where_it_is_told_to_and_nowhere_else() {
     let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dbos-axum/src")];
     let mut files = 0;
     while let Some(folder) = folders.pop() {

@@ -40,6 +40,7 @@ use sqlx::{ConnectOptions, Connection, Executor};
 
 use self::lane::PostgresLane;
 use self::statements::Statements;
+use self::wakeups::Echoes;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::workflow::Identity;
@@ -61,6 +62,7 @@ pub(crate) struct Postgres {
     statements: Arc<Statements>,
     identity: Arc<Identity>,
     listen: bool,
+    echoes: Echoes,
     lost: LastLoss,
     listing_timeout: Option<Duration>,
     schema: String,
@@ -141,6 +143,7 @@ impl Postgres {
             statements: Arc::new(Statements::new(&config.schema)),
             identity,
             listen: config.listen_notify,
+            echoes: Echoes::default(),
             lost,
             listing_timeout: config.listing_timeout,
             schema: config.schema.clone(),

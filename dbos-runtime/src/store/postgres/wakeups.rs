@@ -1,5 +1,7 @@
 //! Hints between processes, over the three shared channels.
 
+mod echoes;
+
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::Postgres;
 use crate::model::write::{Hint, Touched};
 use crate::store::wakeups::Wakeups;
+
+pub(super) use self::echoes::Echoes;
 
 const MESSAGES: &str = "dbos_notifications_channel";
 const EVENTS: &str = "dbos_workflow_events_channel";
@@ -67,23 +71,26 @@ impl Postgres {
         listener.listen_all([MESSAGES, EVENTS, STREAMS, QUEUES]).await?;
         loop {
             // True from the moment that LISTEN holds; what came before is found by the waiters' own look.
+            self.echoes.forget();
             wakeups.set_heard(true);
             wakeups.poke_all();
             while let Some(notification) = listener.try_recv().await? {
-                let hint = match notification.channel() {
-                    MESSAGES => Hint::Message,
-                    QUEUES => Hint::Queue,
-                    STREAMS => Hint::Stream,
-                    _ => Hint::Event,
+                let (channel, hint) = match notification.channel() {
+                    MESSAGES => (MESSAGES, Hint::Message),
+                    QUEUES => (QUEUES, Hint::Queue),
+                    STREAMS => (STREAMS, Hint::Stream),
+                    _ => (EVENTS, Hint::Event),
                 };
-                wakeups.poke(hint, notification.payload().to_owned());
+                if !self.echoes.take(channel, notification.payload()) {
+                    wakeups.poke(hint, notification.payload().to_owned());
+                }
             }
         }
     }
 
     /// Tells other processes of events, streams and queues; messages have a trigger for that. Ends when the outbox is
     /// closed and empty.
-    pub(crate) async fn tell(&self, mut outbox: mpsc::Receiver<Touched>) {
+    pub(crate) async fn tell(&self, wakeups: Wakeups, mut outbox: mpsc::Receiver<Touched>) {
         let mut spacing = tokio::time::interval(SPACING);
         spacing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while let Some(first) = outbox.recv().await {
@@ -97,14 +104,18 @@ impl Postgres {
             {
                 hints.push(next);
             }
-            let mut hints: Vec<(&str, String)> =
+            let mut hints: Vec<(&'static str, String)> =
                 hints.iter().map(|hint| (channel(hint), hint.payload())).collect();
             hints.retain(|(_, payload)| payload.len() <= LONGEST);
             hints.sort_unstable();
             hints.dedup();
+            if wakeups.heard() {
+                self.echoes.told(&hints);
+            }
             let (channels, payloads): (Vec<&str>, Vec<String>) = hints.into_iter().unzip();
             let query = sqlx::query(NOTIFY).bind(channels).bind(payloads);
             if let Err(error) = self.ask(async |c| query.execute(c).await).await {
+                self.echoes.forget();
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
                     "hints were not sent; their readers poll"

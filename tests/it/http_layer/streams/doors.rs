@@ -45,8 +45,7 @@ harness::on_each_backend! {
         end(&desk.dbos).await;
     }
 
-    // S15
-    async fn a_caller_has_so_many_streams_and_gets_back_what_is_dropped(fresh: Fresh) {
+    async fn s15_a_caller_has_so_many_streams_and_gets_back_what_is_dropped(fresh: Fresh) {
         let limits = StreamLimits::default().per_caller(2).in_all(3);
         let desk = Desk::with(&fresh, |layer| layer.streams(limits)).await;
         desk.write([json!(0)]).await;

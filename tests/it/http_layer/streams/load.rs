@@ -105,8 +105,7 @@ harness::on_each_backend! {
         end(&dbos).await;
     }
 
-    // S15
-    async fn a_reader_that_never_reads_makes_nothing_grow_and_is_dropped(fresh: Fresh) {
+    async fn s15_a_reader_that_never_reads_makes_nothing_grow_and_is_dropped(fresh: Fresh) {
         let desk = Desk::open(&fresh).await;
         let layer = DbosLayer::new(desk.dbos.clone()).streams(StreamLimits::default().per_caller(6));
         let served = Served::start(layer, &desk.dbos, |serve| {

@@ -27,8 +27,7 @@ harness::on_each_backend! {
         end(&desk.dbos).await;
     }
 
-    // S17
-    async fn a_reader_resumes_behind_its_cursor(fresh: Fresh) {
+    async fn s17_a_reader_resumes_behind_its_cursor(fresh: Fresh) {
         let desk = Desk::open(&fresh).await;
         desk.write((0..3).map(Value::from)).await;
         desk.finish().await;
@@ -72,7 +71,7 @@ harness::on_each_backend! {
     }
 
     // B15, S17
-    async fn a_cursor_that_is_none_is_refused(fresh: Fresh) {
+    async fn s17_a_cursor_that_is_none_is_refused(fresh: Fresh) {
         let desk = Desk::open(&fresh).await;
         desk.finish().await;
         for cursor in ["-1", "abc", "1e3", "9223372036854775808", "1.5", "1.END", " 1.end.end", "é"] {

@@ -25,8 +25,7 @@ harness::on_each_backend! {
         end(&desk.dbos).await;
     }
 
-    // S16
-    async fn nothing_that_a_workflow_writes_makes_another_event(fresh: Fresh) {
+    async fn s16_nothing_that_a_workflow_writes_makes_another_event(fresh: Fresh) {
         let desk = Desk::open(&fresh).await;
         let nasty = "a\rb\nc\r\nd\0e\u{2028}f\u{2029}g\u{85}h\u{feff}\n\nid: 99\nevent: end\ndata: {}\n\n";
         let values = [json!(nasty), json!({nasty: [nasty]}), json!(null), json!(""), json!(i64::MAX)];
@@ -40,7 +39,7 @@ harness::on_each_backend! {
     }
 
     // S16: what other languages have stored, in their formats and on several lines.
-    async fn values_of_other_languages_are_json_on_one_line(fresh: Fresh) {
+    async fn s16_values_of_other_languages_are_json_on_one_line(fresh: Fresh) {
         let desk = Desk::open(&fresh).await;
         desk.finish().await;
         let rows = [

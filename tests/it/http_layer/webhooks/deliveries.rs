@@ -17,7 +17,7 @@ fn payment(to: &str, value: impl Into<Value>) -> Value {
 
 on_each_backend! {
     // Two processes' worth of runtimes on one database.
-    async fn a_delivery_that_comes_fifty_times_at_once_is_made_once(fresh: Fresh) {
+    async fn s09_a_delivery_that_comes_fifty_times_at_once_is_made_once(fresh: Fresh) {
         let left = builder(&fresh).executor_id("left").launch().await.unwrap();
         let right = builder(&fresh).executor_id("right").launch().await.unwrap();
         let clients = [client(sources(left.clone())), client(sources(right.clone()))];

@@ -59,7 +59,7 @@ fn forgeries(sender: Sender) -> Vec<(&'static str, Headers, &'static str)> {
 
 on_each_backend! {
     // S08, S09, S11.
-    async fn a_forged_or_stale_delivery_is_refused_in_one_way_and_leaves_nothing(fresh: Fresh) {
+    async fn s08_a_forged_or_stale_delivery_is_refused_in_one_way_and_leaves_nothing(fresh: Fresh) {
         let (dbos, client) = receiving(&fresh).await;
         let mut refused = 0;
         for sender in Sender::ALL {
@@ -88,8 +88,7 @@ on_each_backend! {
         end(&dbos).await;
     }
 
-    // S12.
-    async fn a_delivery_that_is_signed_ambiguously_is_malformed(fresh: Fresh) {
+    async fn s12_a_delivery_that_is_signed_ambiguously_is_malformed(fresh: Fresh) {
         let (dbos, client) = receiving(&fresh).await;
         for sender in Sender::ALL {
             let good = sender.headers(SECRET, "d-1", NOW, BODY.as_bytes());
@@ -113,8 +112,7 @@ on_each_backend! {
         end(&dbos).await;
     }
 
-    // S12.
-    async fn both_secrets_count_while_one_is_being_replaced(fresh: Fresh) {
+    async fn s12_both_secrets_count_while_one_is_being_replaced(fresh: Fresh) {
         let dbos = builder(&fresh).launch().await.unwrap();
         const OLD: &str = "the-secret-before-this-one-01234";
         let encoded = |secret: &str| senders::base64(secret.as_bytes());
@@ -140,7 +138,7 @@ on_each_backend! {
     }
 
     // S11, S13, B13, B14, B19-B22, B26, B28, B29, B32: what is signed and cannot be read.
-    async fn an_authentic_delivery_that_cannot_be_read_is_refused(fresh: Fresh) {
+    async fn s11_an_authentic_delivery_that_cannot_be_read_is_refused(fresh: Fresh) {
         let (dbos, client) = receiving(&fresh).await;
         let (deep, bomb) = (format!("{}{}", "[".repeat(128), "]".repeat(128)), vec![b' '; 1024 * 1024 + 1]);
         let bodies: Vec<(&[u8], u16)> = vec![
@@ -194,7 +192,7 @@ on_each_backend! {
         end(&dbos).await;
     }
 
-    async fn a_source_without_signatures_has_to_be_wanted(fresh: Fresh) {
+    async fn s08_a_source_without_signatures_has_to_be_wanted(fresh: Fresh) {
         let dbos = builder(&fresh).launch().await.unwrap();
         let client = client(Webhooks::new(dbos.clone()).source("custom", Unsigned::i_understand(), meaning));
         let first = send(&client, Sender::Custom, &[], BODY.into()).await;
