@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use dbos_runtime::Dbos;
+use dbos_runtime::{Dbos, Payload};
 use http::Request;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -240,6 +240,17 @@ impl From<Dbos> for DbosLayer {
 }
 
 impl Settings {
+    /// A payload as it is given out. With a redactor, what only another language reads is null: there is nothing in it that
+    /// could be redacted.
+    pub(crate) fn shown(&self, workflow: &str, field: Field<'_>, payload: &Payload) -> Value {
+        if self.redactor.is_none() {
+            return payload.value();
+        }
+        let mut value = payload.json().unwrap_or_default();
+        self.redact(workflow, field, &mut value);
+        value
+    }
+
     /// Shows a payload to the redactor, if there is one.
     pub(crate) fn redact(&self, workflow: &str, field: Field<'_>, value: &mut Value) {
         if let Some(redactor) = &self.redactor {

@@ -103,7 +103,7 @@
 use axum::Router;
 use axum::extract::FromRef;
 use dbos_axum::webhooks::{Deliver, Misconfigured, StandardWebhooks, Webhooks};
-use dbos_axum::{Admin, AllowAnyone, BearerToken, DbosLayer, Problem, Tokens, WorkflowApi};
+use dbos_axum::{Admin, AllowAnyone, BearerToken, DbosLayer, Problem, ReadOnly, Tokens, WorkflowApi};
 use dbos_runtime::{Ctx, Dbos, Error, WorkflowId, workflow};
 use serde::Deserialize;
 
@@ -130,7 +130,8 @@ impl FromRef<App> for Tokens {
 }
 
 fn app(dbos: Dbos, operators: Tokens, secret: &str) -> Result<Router, Misconfigured> {
-    let layer = DbosLayer::new(dbos.clone());
+    // Whether an order is paid, the payment provider says, and no customer.
+    let layer = DbosLayer::new(dbos.clone()).policy(ReadOnly);
     let hooks = Webhooks::new(layer.clone()).source(
         "payments",
         StandardWebhooks::new(secret)?,
@@ -178,6 +179,7 @@ mod guide;
 mod ids;
 mod json;
 mod key;
+mod keyed_start;
 mod layer;
 mod links;
 mod meter;
@@ -202,7 +204,7 @@ mod trace;
 
 pub use dbos_runtime::Outcome;
 
-pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly, ReadOnly};
 #[cfg(feature = "admin")]
 pub use admin::Admin;
 pub use api::{Exposed, StartOption, WorkflowApi};
@@ -213,6 +215,7 @@ pub use fallback::{method_not_allowed, not_found};
 pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
+pub use keyed_start::KeyedStart;
 pub use layer::{Concurrent, DbosLayer, DbosService};
 #[cfg(feature = "metrics")]
 pub use meter::{Metrics, MetricsPage, RecorderTaken};

@@ -67,9 +67,7 @@ impl Exposed {
     fn of<W: Target + Send + Sync + 'static>(name: String, workflow: Arc<W>) -> Self {
         let start = move |ctx: DbosCtx, body: Bytes, options: StartOptions| {
             let workflow = Arc::clone(&workflow);
-            let starting = async move {
-                ctx.start_with(&*workflow, json::parse(&body)?, |start| options.apply(start)).await
-            };
+            let starting = async move { options.apply(ctx.start_as(&*workflow, json::parse(&body)?)).await };
             Box::pin(starting) as BoxFuture<'static, _>
         };
         Self { workflow: name.clone(), name, queue: None, allowed: BTreeSet::new(), start: Arc::new(start) }

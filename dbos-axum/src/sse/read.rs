@@ -44,7 +44,7 @@ impl DbosCtx {
     ///     Path(id): Path<WorkflowId>,
     ///     at: LastEventId,
     /// ) -> Result<StreamSse, Problem> {
-    ///     ctx.owner(&user).stream::<Progress>(&id, "progress").resume(at).sse().await
+    ///     ctx.on_behalf_of(&user).stream::<Progress>(&id, "progress").resume(at).sse().await
     /// }
     /// # let _ = axum::Router::<()>::new().route("/progress/{id}", axum::routing::get(progress));
     /// ```

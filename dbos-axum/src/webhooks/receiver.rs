@@ -19,7 +19,6 @@ use super::delivery_id::DeliveryId;
 use super::inbox::{INBOX, Parcel, Task};
 use super::scheme::Refused;
 use super::source::{Incoming, Source};
-use crate::access::TENANT;
 use crate::json::{self, Json};
 use crate::meter;
 use crate::problem::{self, Problem};
@@ -151,19 +150,12 @@ impl Receiver {
 
     /// Hands a delivery to a workflow of its own.
     async fn file(&self, id: WorkflowId, owner: Owner, task: Task) -> Result<bool, Problem> {
-        let start = self.dbos.start(INBOX, Parcel(task)).id(id);
-        let start = start.authenticated_user(&owner.user).authenticated_roles(&owner.roles);
-        Ok(start.await?.created())
+        Ok(owner.own(self.dbos.start(INBOX, Parcel(task)).id(id)).await?.created())
     }
 
     async fn start(&self, delivery: &WorkflowId, launch: Launch) -> Result<bool, Problem> {
         let (id, Launch { workflow, input, queue, owner, .. }) = (launch.id(delivery)?, launch);
-        let start = self.dbos.start(workflow, input).id(id);
-        let start = start.authenticated_user(&owner.user).authenticated_roles(&owner.roles);
-        let start = match owner.tenant {
-            Some(tenant) => start.attribute(TENANT, tenant),
-            None => start,
-        };
+        let start = owner.own(self.dbos.start(workflow, input).id(id));
         Ok(match &queue {
             Some(queue) => start.queue(queue).await?.created(),
             None => start.await?.created(),

@@ -31,6 +31,8 @@ pub(crate) struct Execution {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    /// To whom the user belongs; empty where that is nobody.
+    pub(crate) tenant: Option<String>,
     /// The role in which the user runs it, where it requires one.
     pub(crate) assumed: OnceLock<String>,
     /// When the workflow is cancelled if it has not ended; children inherit it.
@@ -76,6 +78,7 @@ pub(crate) struct Facts {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    pub(crate) tenant: Option<String>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) history: Vec<StepRow>,
     pub(crate) format: Format,
@@ -127,6 +130,7 @@ impl Execution {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             user: facts.user,
             roles: facts.roles,
+            tenant: facts.tenant,
             deadline: facts.deadline,
             format: facts.format,
             trace: facts.trace,

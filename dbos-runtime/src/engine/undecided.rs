@@ -9,6 +9,7 @@ use super::registry::Body;
 use super::run;
 use super::shared::Shared;
 use crate::error::Result;
+use crate::model::tenant;
 use crate::model::workflow::{Fence, NewWorkflow};
 use crate::model::write::Receipt;
 use crate::trace::Trace;
@@ -42,6 +43,7 @@ impl Undecided {
             name: new.name.clone(),
             user: new.user.clone(),
             roles: new.roles.clone(),
+            tenant: tenant::of_attributes(new.attributes.as_deref()),
             deadline: new.deadline,
             history: Vec::new(),
             format: new.format.clone(),

@@ -153,6 +153,8 @@ pub(crate) struct Claimed {
     pub(crate) user: Option<String>,
     /// A JSON array of strings.
     pub(crate) roles: Option<String>,
+    /// What is stored of the user's tenant: JSON, of whatever shape.
+    pub(crate) tenant: Option<String>,
     /// What is stored of the trace in which it was started: JSON, of whatever shape.
     pub(crate) trace: Option<String>,
     pub(crate) history: Vec<StepRow>,

@@ -9,8 +9,13 @@ use crate::store::error::StoreError;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// What is the runtimes' stays, unless it is named.
 const SET_ATTRIBUTES: &str = "\
-UPDATE {s}.workflow_status SET attributes = $2::jsonb, updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
+UPDATE {s}.workflow_status SET attributes = coalesce((
+        SELECT jsonb_object_agg(key, value)
+        FROM jsonb_each(CASE WHEN jsonb_typeof(attributes) = 'object' THEN attributes ELSE '{}' END)
+        WHERE starts_with(key, 'dbos.')
+    ) || coalesce($2::jsonb, '{}'), $2::jsonb), updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
 WHERE workflow_uuid = $1";
 
 const MERGE_ATTRIBUTES: &str = "\

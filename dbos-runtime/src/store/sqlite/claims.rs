@@ -78,7 +78,8 @@ WHERE workflow_uuid IN (SELECT value FROM json_each(?1))";
 const CLAIMED: &str = "\
 SELECT w.workflow_uuid, w.name, w.class_name, w.config_name, w.queue_partition_key, w.workflow_deadline_epoch_ms,
     coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts, w.authenticated_user, w.authenticated_roles,
-    CASE WHEN json_valid(w.attributes) THEN w.attributes -> '$.\"dbos.otelContext\"' END AS trace
+    CASE WHEN json_valid(w.attributes) THEN w.attributes -> '$.\"dbos.otelContext\"' END AS trace,
+    CASE WHEN json_valid(w.attributes) THEN w.attributes -> '$.\"dbos.tenant\"' END AS tenant
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
 WHERE w.workflow_uuid IN (SELECT value FROM json_each(?1)) ORDER BY w.priority, w.created_at, w.workflow_uuid";
 
@@ -249,6 +250,7 @@ fn claimed(row: &SqliteRow, histories: &mut HashMap<String, Vec<StepRow>>) -> Re
         attempts: row.try_get_unchecked::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
         user: row.try_get_unchecked("authenticated_user")?,
         roles: row.try_get_unchecked("authenticated_roles")?,
+        tenant: row.try_get_unchecked("tenant")?,
         trace: row.try_get_unchecked("trace")?,
     })
 }

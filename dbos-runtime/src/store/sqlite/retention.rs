@@ -61,24 +61,41 @@ DELETE FROM workflow_output WHERE retention_timestamp < ?1 AND workflow_uuid IN 
         AND NOT EXISTS (SELECT 1 FROM workflow_status w WHERE w.workflow_uuid = o.workflow_uuid) LIMIT ?2)";
 
 impl Sqlite {
+    /// What is the runtimes' stays, unless it is named.
     pub(crate) async fn set_attributes(&self, id: &str, attributes: Option<&str>) -> Result<bool> {
-        let query = sqlx::query(SET_ATTRIBUTES).bind(id).bind(attributes);
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected() > 0)).await
+        let given: Option<Map<String, Value>> = attributes.and_then(|text| serde_json::from_str(text).ok());
+        let replaced = |mut stored: Map<String, Value>| {
+            stored.retain(|name, _| name.starts_with("dbos."));
+            let kept = given.is_some() || !stored.is_empty();
+            stored.extend(given.clone().unwrap_or_default());
+            kept.then_some(stored)
+        };
+        self.rewrite_attributes(id, replaced).await
     }
 
-    /// Read, merged and written as the only writer: SQLite's own merge would take nulls for deletions.
     pub(crate) async fn merge_attributes(&self, id: &str, attributes: &str) -> Result<bool> {
         let added: Map<String, Value> = serde_json::from_str(attributes).unwrap_or_default();
+        let merged = |mut stored: Map<String, Value>| {
+            stored.extend(added.clone());
+            Some(stored)
+        };
+        self.rewrite_attributes(id, merged).await
+    }
+
+    /// Read, changed and written as the only writer: SQLite's own merge would take nulls for deletions.
+    async fn rewrite_attributes(
+        &self,
+        id: &str,
+        change: impl Fn(Map<String, Value>) -> Option<Map<String, Value>>,
+    ) -> Result<bool> {
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let stored: Option<Option<String>> =
                 sqlx::query_scalar(ATTRIBUTES).bind(id).fetch_optional(&mut *transaction).await?;
             let Some(stored) = stored else { return Ok(false) };
-            let mut merged: Map<String, Value> =
-                stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-            merged.extend(added);
-            let merged = Value::from(merged).to_string();
-            sqlx::query(SET_ATTRIBUTES).bind(id).bind(merged).execute(&mut *transaction).await?;
+            let stored = stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            let changed = change(stored).map(|map| Value::from(map).to_string());
+            sqlx::query(SET_ATTRIBUTES).bind(id).bind(changed).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(true)
         })

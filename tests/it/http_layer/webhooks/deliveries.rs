@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use dbos_axum::WorkflowApi;
 use dbos_axum::webhooks::Delivery;
+use dbos_axum::{ReadOnly, WorkflowApi};
 use harness::on_each_backend;
 
 use super::super::Caller;
@@ -190,16 +190,35 @@ on_each_backend! {
             let request = api.get(format!("/dbos/workflows/{id}")).header("x-user", user).header("x-tenant", tenant);
             request.send().await.status.as_u16()
         };
-        for (user, tenant) in [("", ""), ("ada", "acme"), ("dbos.webhook", "acme")] {
+        for (user, tenant) in [("", ""), ("ada", "acme"), ("dbos.webhook", "acme"), ("dbos.webhook", "")] {
             for id in ["wh:stripe:evt_1", "wh:stripe:evt_1!add"] {
                 assert_eq!(look(id, user, tenant).await, 404, "{user} of {tenant}: {id}");
             }
         }
         for (user, tenant, status) in [("", "", 404), ("ada", "", 404), ("bob", "acme", 404), ("ada", "acme", 200)] {
-            assert_eq!(look("wh:stripe:evt_2!add", user, tenant).await, status, "{user} of {tenant}");
+            for id in ["wh:stripe:evt_2", "wh:stripe:evt_2!add"] {
+                assert_eq!(look(id, user, tenant).await, status, "{user} of {tenant}: {id}");
+            }
         }
         let roles = dbos.info("wh:stripe:evt_2!add").await.unwrap().authenticated_roles;
         assert_eq!(json!(roles), json!(["buyer"]));
+        end(&dbos).await;
+    }
+
+    // S08
+    async fn an_owner_who_may_only_look_cannot_forge_what_a_sender_says(fresh: Fresh) {
+        let dbos = builder(&fresh).launch().await.unwrap();
+        let layer = DbosLayer::new(dbos.clone()).policy(ReadOnly);
+        let hooks = client(sources(layer.clone()));
+        let api = Client::new(Router::new().nest("/dbos", WorkflowApi::<Caller>::new(layer).into_router()));
+        let order = dbos.start(payee, ()).id("order-7").authenticated_user("ada").await.unwrap();
+        let forged = api.post("/dbos/workflows/order-7/messages/payment").header("x-user", "ada").json(&json!(1));
+        is_problem(&forged.send().await, 404, Some("workflow-not-found"));
+        assert_eq!(fresh.scalar(MESSAGES).await, 0);
+        let own = api.get("/dbos/workflows/order-7").header("x-user", "ada").send().await;
+        assert_eq!((own.status, &own.json()["status"]), (StatusCode::OK, &json!("PENDING")));
+        is_accepted(&deliver(&hooks, Sender::Standard, "d-1", payment("order-7", 995)).await, "d-1", false);
+        assert_eq!(order.result().await.unwrap(), Some(json!(995)));
         end(&dbos).await;
     }
 
