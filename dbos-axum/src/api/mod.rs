@@ -159,13 +159,15 @@ impl<E> WorkflowApi<E> {
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        #[cfg(feature = "openapi")]
-        let document = self.openapi();
+        let extra = [
+            #[cfg(feature = "openapi")]
+            Some((openapi::PATH, openapi::served::<(), S>(self.openapi()))),
+            None,
+        ];
+        let extra = extra.into_iter().flatten().collect();
         let exposures = Arc::new(self.exposures);
         let router =
-            routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures));
-        #[cfg(feature = "openapi")]
-        let router = router.route(openapi::PATH, openapi::served::<(), S>(document));
+            routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures), extra);
         router.layer(DefaultBodyLimit::max(self.body_limit)).layer(self.layer)
     }
 }

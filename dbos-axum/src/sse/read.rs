@@ -154,7 +154,7 @@ impl Read {
     }
 
     fn begins_now(&self) -> bool {
-        self.live && self.at == LastEventId::default()
+        self.live && !self.at.is_said()
     }
 
     /// The offset of the first value that the client does not have.

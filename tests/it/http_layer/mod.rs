@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod bad_requests;
 mod body;
+mod frames;
 mod message;
 mod metrics;
 mod openapi;
