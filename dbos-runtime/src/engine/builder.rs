@@ -270,6 +270,22 @@ impl<S: Send + Sync + 'static> Builder<S> {
         let registry = self.registry?;
         Dbos::launch(self.config, registry).await
     }
+
+    /// Creates or upgrades the schema and does nothing else: for a run before a rollout, with a role that may change
+    /// tables. No version is registered and no workflow runs. [`migrate`](Self::migrate) makes no difference.
+    ///
+    /// # Errors
+    ///
+    /// As of [`launch`](Self::launch): what would be refused there is refused here.
+    ///
+    /// # Cancel safety
+    ///
+    /// A migration that was under way may be finished or not. The next one continues from there.
+    pub async fn migrate_only(mut self) -> Result<()> {
+        self.config.check()?;
+        self.config.migrate = true;
+        Dbos::migrate(self.config, self.registry?).await
+    }
 }
 
 fn registration_of<W: Workflow>(workflow: &W) -> Registration {
