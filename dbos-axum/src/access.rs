@@ -56,7 +56,7 @@ impl AccessPolicy for OwnersOnly {
     }
 }
 
-/// Every caller may do everything with every workflow of whom the id is known.
+/// Every caller may do everything with every workflow whose id they know.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AnyOwner;
 

@@ -61,7 +61,7 @@
 //! | accepted, a duplicate, or of no interest | 202 `{"delivery": "…", "duplicate": false}` |
 //! | not signed, signed otherwise, or at another time | 401, with one body for all of them |
 //! | signed in more than one way, or of another shape than the closure takes | 400 |
-//! | too long; no JSON by its headers | 413; 415 |
+//! | too long; not JSON by its headers | 413; 415 |
 //! | of a source that is not there | 404 |
 //! | the database is away; too many come at once | 503; 429, both with `Retry-After` |
 
@@ -114,9 +114,9 @@ use operation::ROUTES;
 use receiver::{Clock, Receiver, Way};
 use source::Source;
 
-/// How long a message waits for its workflow, unless said: as long as most senders would try.
+/// How long a message waits for its workflow by default: as long as most senders would try.
 const PATIENCE: Duration = Duration::from_secs(3 * 24 * 3600);
-/// As many deliveries are taken at a time, unless said.
+/// As many deliveries are taken at a time by default.
 const AT_ONCE: usize = 512;
 
 /// A router for deliveries from outside.
@@ -193,26 +193,26 @@ impl Webhooks {
         self
     }
 
-    /// How long a message waits for a workflow that does not exist yet; three days unless said. Then the delivery's
+    /// How long a message waits for a workflow that does not exist yet; three days by default. Then the delivery's
     /// workflow ends with the error.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long a body may be, in bytes, for every source and for callbacks; 1 MiB unless said, 25 MiB from GitHub.
+    /// How long a body may be, in bytes, for every source and for callbacks; 1 MiB by default, 25 MiB from GitHub.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
         self
     }
 
-    /// How many deliveries are taken at a time; 512 unless said. One more is answered with 429.
+    /// How many deliveries are taken at a time; 512 by default. One more is answered with 429.
     pub fn at_once(mut self, most: usize) -> Self {
         self.at_once = most.min(Semaphore::MAX_PERMITS);
         self
     }
 
-    /// The clock by which deliveries are too old and callbacks expire; the database's unless said. For tests.
+    /// The clock by which deliveries are too old and callbacks expire; the database's by default. For tests.
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(now));
         self

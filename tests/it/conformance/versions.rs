@@ -92,6 +92,7 @@ on_each_backend! {
         assert_eq!(handle.status().await.unwrap().status, Some(WorkflowStatus::Enqueued));
 
         back.versions().set_latest(back.application_version()).await.unwrap();
+        let handle = back.retrieve::<String, Error>("w").await.unwrap();
         assert_eq!(handle.result().await.unwrap(), "hello");
     }
 }

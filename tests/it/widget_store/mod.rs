@@ -21,7 +21,7 @@ const PENDING: i64 = 0;
 const DISPATCHED: i64 = 1;
 const PAID: i64 = 2;
 
-/// Whose requests are sent unless said.
+/// Whose requests are sent by default.
 const ADA: &str = "Bearer the-secret-of-ada-which-nobody-knows";
 const BOB: &str = "Bearer the-secret-of-bob-which-nobody-knows";
 
