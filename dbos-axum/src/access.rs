@@ -77,7 +77,7 @@ impl AccessPolicy for ReadOnly {
     }
 }
 
-/// Every caller may do everything with every workflow of whom the id is known.
+/// Every caller may do everything with every workflow whose id they know.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AnyOwner;
 

@@ -101,6 +101,8 @@ impl DbosCtx {
     }
 
     /// Cancelled when the server drains its requests or the runtime shuts down: a long response should end then.
+    ///
+    /// Under `axum::serve` only the runtime cancels it, so shut that down on the signal that stops the server, not afterwards.
     pub fn shutdown_token(&self) -> &CancellationToken {
         &self.draining
     }

@@ -126,7 +126,7 @@ impl<E> Admin<E> {
     }
 
     /// Whether operators see what workflows and steps were given, have returned and have failed with. They do not
-    /// unless said.
+    /// by default.
     pub fn show_payloads(mut self, show: bool) -> Self {
         self.settings.show_payloads = show;
         self

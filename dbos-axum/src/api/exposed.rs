@@ -73,7 +73,7 @@ impl Exposed {
         Self { workflow: name.clone(), name, queue: None, allowed: BTreeSet::new(), start: Arc::new(start) }
     }
 
-    /// The name under which clients start it; that of the workflow unless said.
+    /// The name under which clients start it; that of the workflow by default.
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }

@@ -37,7 +37,7 @@ use operation::ROUTES;
 
 pub(crate) use status::Status;
 
-/// Bytes of a request's body, unless said.
+/// Bytes of a request's body, by default.
 const BODY_BYTES: usize = 1024 * 1024;
 
 /// A router with the routes about workflows, for callers whom `E` knows.
@@ -136,7 +136,7 @@ impl<E> WorkflowApi<E> {
         self
     }
 
-    /// The largest body of a request, in bytes; 1 MiB unless said. A larger one is answered with 413.
+    /// The largest body of a request, in bytes; 1 MiB by default. A larger one is answered with 413.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self

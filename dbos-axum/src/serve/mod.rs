@@ -112,19 +112,19 @@ impl Serve {
         self
     }
 
-    /// How long requests, and then workflows, may take to end once the server stops; 20 seconds unless said.
+    /// How long requests, and then workflows, may take to end once the server stops; 20 seconds by default.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit.min(LONGEST);
         self
     }
 
-    /// How long a new connection may take to send the head of its first request; 10 seconds unless said.
+    /// How long a new connection may take to send the head of its first request; 10 seconds by default.
     pub fn header_timeout(mut self, limit: Duration) -> Self {
         self.limits.header = limit.min(LONGEST);
         self
     }
 
-    /// How long a connection may take from an answer to the end of its next request's head; 75 seconds unless said,
+    /// How long a connection may take from an answer to the end of its next request's head; 75 seconds by default,
     /// which is more than a proxy in front leaves a connection idle. Over HTTP/2 it is the time without a request that is
     /// being answered.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
@@ -132,19 +132,19 @@ impl Serve {
         self
     }
 
-    /// How long a request's body may make no progress while it is read; 30 seconds unless said.
+    /// How long a request's body may make no progress while it is read; 30 seconds by default.
     pub fn body_timeout(mut self, limit: Duration) -> Self {
         self.limits.body = limit.min(LONGEST);
         self
     }
 
-    /// How long a request's body may take in all; 60 seconds unless said. An application that takes uploads may want more.
+    /// How long a request's body may take in all; 60 seconds by default. An application that takes uploads may want more.
     pub fn body_deadline(mut self, limit: Duration) -> Self {
         self.limits.whole_body = limit.min(LONGEST);
         self
     }
 
-    /// How long a client may take nothing at all of what is sent to it; 30 seconds unless said. Then its connection is
+    /// How long a client may take nothing at all of what is sent to it; 30 seconds by default. Then its connection is
     /// closed, and what its answer holds is free. Over HTTP/2 it is the time in which a client has to take 16 KiB of an
     /// answer that has as much, and it is the answer that is given up, since other answers may be read on the same
     /// connection.
@@ -155,7 +155,7 @@ impl Serve {
         self
     }
 
-    /// How many connections may be open; 10 000 unless said. The next one is accepted when one has ended.
+    /// How many connections may be open; 10 000 by default. The next one is accepted when one has ended.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.limits.connections = most.clamp(1, Semaphore::MAX_PERMITS);
         self

@@ -133,13 +133,13 @@ impl HmacBuilder {
         self
     }
 
-    /// The hash function; SHA-256 unless said.
+    /// The hash function; SHA-256 by default.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// How the signature is written; as hexadecimal digits unless said.
+    /// How the signature is written; as hexadecimal digits by default.
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
@@ -152,7 +152,7 @@ impl HmacBuilder {
         self
     }
 
-    /// What is signed: a text with `{body}`, and `{timestamp}` and `{id}` where their headers are; `{body}` unless said.
+    /// What is signed: a text with `{body}`, and `{timestamp}` and `{id}` where their headers are; `{body}` by default.
     pub fn signs(mut self, template: &str) -> Self {
         template.clone_into(&mut self.content);
         self

@@ -116,13 +116,13 @@ use reading::Readers;
 use receiver::{BodyLimits, Clock, Receiver, Way};
 use source::Source;
 
-/// How long a message waits for its workflow, unless said: as long as most senders would try.
+/// How long a message waits for its workflow by default: as long as most senders would try.
 const PATIENCE: Duration = Duration::from_secs(3 * 24 * 3600);
-/// As many deliveries are taken at a time, unless said.
+/// As many deliveries are taken at a time by default.
 const AT_ONCE: usize = 512;
-/// As many bytes of bodies are held while they are read, unless said.
+/// As many bytes of bodies are held while they are read, by default.
 const BYTES_AT_ONCE: usize = 128 * 1024 * 1024;
-/// A sender that takes longer is none, unless said: they wait for their answer for 10 to 30 seconds themselves.
+/// A sender that takes longer is none, by default: they wait for their answer for 10 to 30 seconds themselves.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A router for deliveries from outside.
@@ -203,26 +203,26 @@ impl Webhooks {
         self
     }
 
-    /// How long a message waits for a workflow that does not exist yet; three days unless said. Then the delivery's
+    /// How long a message waits for a workflow that does not exist yet; three days by default. Then the delivery's
     /// workflow ends with the error.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long a body may be, in bytes, for every source and for callbacks; 1 MiB unless said, 25 MiB from GitHub.
+    /// How long a body may be, in bytes, for every source and for callbacks; 1 MiB by default, 25 MiB from GitHub.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
         self
     }
 
-    /// How long a body may take to come; 15 seconds unless said. Then it is answered with 408.
+    /// How long a body may take to come; 15 seconds by default. Then it is answered with 408.
     pub fn body_deadline(mut self, limit: Duration) -> Self {
         self.deadline = limit;
         self
     }
 
-    /// How many bytes may be held of bodies that are still coming, in all; 128 MiB unless said, and never less than one body
+    /// How many bytes may be held of bodies that are still coming, in all; 128 MiB by default, and never less than one body
     /// may have. When there are more, the body that has been coming for the longest is answered with 429: nobody has to sign
     /// anything to send bytes, so whoever is slow must not keep others out.
     pub fn bytes_at_once(mut self, most: usize) -> Self {
@@ -230,13 +230,13 @@ impl Webhooks {
         self
     }
 
-    /// How many deliveries that have come to their end are taken at a time; 512 unless said. One more is answered with 429.
+    /// How many deliveries that have come to their end are taken at a time; 512 by default. One more is answered with 429.
     pub fn at_once(mut self, most: usize) -> Self {
         self.at_once = most.min(Semaphore::MAX_PERMITS);
         self
     }
 
-    /// The clock by which deliveries are too old and callbacks expire; the database's unless said. For tests.
+    /// The clock by which deliveries are too old and callbacks expire; the database's by default. For tests.
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(now));
         self

@@ -24,7 +24,7 @@ use crate::meter;
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
 
-/// The body of a callback may be that long, unless said.
+/// The body of a callback may be that long by default.
 const CALLBACK_BYTES: usize = 1024 * 1024;
 
 pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

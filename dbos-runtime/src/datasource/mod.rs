@@ -82,7 +82,7 @@ impl<DB: Backend> Datasource<DB> {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` unless said.
+    /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` by default.
     #[must_use]
     pub fn schema(self, schema: &str) -> Self {
         let inner = Inner {

@@ -110,7 +110,7 @@ impl Queue {
         Self { partition_rate_limit: Some(RateLimit { limit, period }), ..self }
     }
 
-    /// How often each process looks at the queue when no hint came; a second unless said. Work enqueued by a process of
+    /// How often each process looks at the queue when no hint came; a second by default. Work enqueued by a process of
     /// this crate comes with a hint; other programs' work is found by looking.
     #[must_use]
     pub fn polling_interval(self, interval: Duration) -> Self {

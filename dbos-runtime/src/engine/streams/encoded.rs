@@ -33,7 +33,7 @@ impl EncodedStream {
         Ok(Self { values: Values::new(Ok(Source::new(shared, id, key)?)) })
     }
 
-    /// The offset of the first value to read; 0 unless said. Set it before the first poll.
+    /// The offset of the first value to read; 0 by default. Set it before the first poll.
     pub fn from(mut self, offset: u64) -> Self {
         self.values.from(offset);
         self
