@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::debounce::{Debounced, Next};
 use super::execution::Completion;
 use super::handle::{Origin, WorkflowHandle};
+use super::launch::{Decided, Launch};
 use super::options::Options;
 use super::registry::Target;
 use super::shared::Shared;
-use super::undecided::{Decided, Undecided};
 use super::{guard, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
@@ -198,11 +198,12 @@ pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Op
             let receipt = shared.journal.submit(write, patience).await.ok_or_else(wait::shutting_down)?;
             receipt.await.ok()
         } else {
-            let undecided = Undecided::prepare(shared, new)?;
-            let receipt = shared.journal.submit(write, patience).await;
-            match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
-                Decided::Created(completion) => return Ok(Started::Created(new.status(), Some(completion))),
-                Decided::Other(receipt) => receipt,
+            match Launch::prepare(shared, new)?.start(write, patience).await {
+                Some(Decided::Created(completion)) => {
+                    return Ok(Started::Created(new.status(), Some(completion)));
+                }
+                Some(Decided::Other(receipt)) => Some(receipt),
+                None => None,
             }
         };
         // Of a duplicate whose holder has gone since: the id is free now.
