@@ -244,14 +244,20 @@ where
     }
     execution.live()?;
     let started = execution.now();
-    let result = tokio::select! {
-        result = child.result() => result,
+    let outcome = tokio::select! {
+        outcome = child.outcome() => outcome,
         () = execution.interrupt.cancelled() => {
             execution.live()?;
             return Err(execution.latch(ErrorKind::ShuttingDown).into());
         }
     };
     execution.live()?;
+    let result = match outcome {
+        // That it cannot be learned now is not how it ended.
+        Err(error) if error.kind() == ErrorKind::Database => return Err(error.into()),
+        Err(error) => Err(C::from(error)),
+        Ok(outcome) => outcome.into_result(child.id()),
+    };
     let row = StepRow::marker(number, RESULT, started, execution.now()).with_child(child.id());
     let row = match &result {
         Ok(value) => row.with_output(payload::encode(value)?),

@@ -120,6 +120,7 @@ impl Dispatcher {
         let changes = shared.queues.changes();
         self.ticks = self.ticks.wrapping_add(1);
         let own = if self.peers.is_due(self.ticks) { shared.presence.lock() } else { None };
+        let asked = std::time::Instant::now();
         let tick = match shared.store.tick(&self.names, own).await {
             Ok(tick) => tick,
             Err(error) => {
@@ -130,7 +131,7 @@ impl Dispatcher {
                 return;
             }
         };
-        shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now));
+        shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now), asked);
         shared.queues.set(tick.queues.iter().map(QueueRow::queue), changes);
         if let Some(shortest) = shared.queues.shortest_interval() {
             self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));

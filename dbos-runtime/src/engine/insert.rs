@@ -249,7 +249,7 @@ fn started(
     receipt: Option<Receipt>,
 ) -> Result<Started> {
     match receipt {
-        Some(Receipt::Done) => Ok(Started::Created(new.status(), None)),
+        Some(Receipt::Done | Receipt::Moved) => Ok(Started::Created(new.status(), None)),
         Some(Receipt::Exists(row)) => attach(shared, new, options, row),
         Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
             Ok(Started::Held(WorkflowId::trusted(holder)))

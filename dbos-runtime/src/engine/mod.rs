@@ -90,4 +90,5 @@ pub(crate) use self::cron::cron_times;
 pub(crate) use self::execution::Execution;
 pub(crate) use self::guard::{Place, Scoped, in_body_of};
 pub(crate) use self::replay::look;
+pub(crate) use self::shared::Shared;
 pub(crate) use self::step::answer;

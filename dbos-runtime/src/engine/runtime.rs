@@ -85,7 +85,8 @@ impl Dbos {
     async fn take_up(&self) -> Result<()> {
         let shared = &self.shared;
         let opening = async {
-            shared.clock.anchor(shared.store.now().await?);
+            let asked = std::time::Instant::now();
+            shared.clock.anchor(shared.store.now().await?, asked);
             let row_id = ids::random().to_string();
             let owner = shared.store.register_version(&row_id).await?;
             let recovered = shared.store.recover(INTERNAL_QUEUE).await?;

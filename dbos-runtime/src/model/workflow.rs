@@ -132,6 +132,7 @@ pub(crate) struct Existing {
     pub(crate) class_name: Option<String>,
     pub(crate) config_name: Option<String>,
     pub(crate) creator: Option<String>,
+    pub(crate) owner: Option<String>,
     pub(crate) input: Option<String>,
     pub(crate) serialization: Option<String>,
 }

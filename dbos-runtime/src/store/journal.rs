@@ -304,7 +304,7 @@ impl<L: Lane> Worker<L> {
     }
 
     async fn attempt(&mut self, writes: &[Write]) -> Result<Vec<Receipt>, StoreError> {
-        self.lane.ready().await?;
+        self.lane.ready().await.map_err(StoreError::unreached)?;
         self.lane.apply(writes).await
     }
 }

@@ -1,9 +1,11 @@
 //! Databases and networks that misbehave.
 
+mod black_holes;
 mod files;
 mod isolation;
 mod lost_replies;
 mod outages;
+mod poolers;
 mod server;
 
 use std::sync::Arc;

@@ -47,7 +47,7 @@ use crate::model::workflow::Identity;
 use crate::payload::Codec;
 use crate::store::error::StoreError;
 
-pub(crate) use self::classify::classify;
+pub(crate) use self::classify::{classify, ends_session};
 
 /// How long one question may take before its connection is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -191,7 +191,7 @@ impl Postgres {
         deadline: Option<Duration>,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        let mut asked = Asked(Some(pool.acquire().await.map_err(classify)?));
+        let mut asked = Asked(Some(pool.acquire().await.map_err(|error| classify(error).unreached())?));
         let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         let answer = match deadline {
             Some(deadline) => {

@@ -2,8 +2,10 @@
 
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
+use tokio::sync::mpsc::Sender;
 
 use super::Postgres;
+use crate::ids::WorkflowId;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -57,7 +59,7 @@ WITH doomed AS MATERIALIZED (
 ), outputs AS (
     DELETE FROM {s}.workflow_output o USING doomed WHERE o.workflow_uuid = doomed.id
 )
-DELETE FROM {s}.workflow_status w USING doomed WHERE w.workflow_uuid = doomed.id";
+DELETE FROM {s}.workflow_status w USING doomed WHERE w.workflow_uuid = doomed.id RETURNING w.workflow_uuid";
 
 const ORPHANED_STEPS: &str = "\
 DELETE FROM {s}.operation_outputs WHERE retention_timestamp < $1 AND workflow_uuid IN (
@@ -93,7 +95,12 @@ impl Postgres {
     }
 
     /// One process at a time, over all programs on the schema: the lock is the one that the other SDKs take.
-    pub(crate) async fn collect(&self, retention: &Retention, cutoff: Option<i64>) -> Result<Collected> {
+    pub(crate) async fn collect(
+        &self,
+        retention: &Retention,
+        cutoff: Option<i64>,
+        gone: &Sender<Vec<WorkflowId>>,
+    ) -> Result<Collected> {
         let name = format!("dbos.retention.{}", self.schema);
         let key = Sha256::digest(name.as_bytes()).first_chunk().map_or(0, |first| i64::from_be_bytes(*first));
         self.ask_within(&self.pool, None, async |c| {
@@ -101,7 +108,7 @@ impl Postgres {
             if !locked {
                 return Ok(Collected { busy: true, ..Collected::default() });
             }
-            let collected = self.sweep(c, retention, cutoff).await;
+            let collected = self.sweep(c, retention, cutoff, gone).await;
             sqlx::query(UNLOCK).bind(key).execute(c).await?;
             collected
         })
@@ -113,6 +120,7 @@ impl Postgres {
         connection: &mut PgConnection,
         retention: &Retention,
         cutoff: Option<i64>,
+        gone: &Sender<Vec<WorkflowId>>,
     ) -> Result<Collected, sqlx::Error> {
         let batch = i64::from(retention.batch);
         let application = if retention.every_application { "" } else { self.identity.application() };
@@ -126,11 +134,15 @@ impl Postgres {
         };
         let Some(cutoff) = cutoff.max(threshold) else { return Ok(collected) };
         loop {
-            let query = sqlx::query(self.statements.get(COLLECT)).bind(cutoff).bind(application).bind(batch);
-            let deleted = query.execute(&mut *connection).await?.rows_affected();
-            collected.workflows += deleted;
-            if deleted == 0 {
+            let query = sqlx::query_scalar(self.statements.get(COLLECT));
+            let query = query.bind(cutoff).bind(application).bind(batch);
+            let deleted: Vec<String> = query.fetch_all(&mut *connection).await?;
+            collected.workflows += deleted.len() as u64;
+            if deleted.is_empty() {
                 break;
+            }
+            if gone.send(deleted.into_iter().map(WorkflowId::trusted).collect()).await.is_err() {
+                return Ok(collected);
             }
         }
         for orphans in [ORPHANED_STEPS, ORPHANED_INPUTS, ORPHANED_OUTPUTS] {

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 use sqlx::Connection;
+use tokio::sync::mpsc::Sender;
 
 use super::Sqlite;
+use crate::ids::WorkflowId;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -108,7 +110,12 @@ impl Sqlite {
     }
 
     /// Each batch takes its turn among the writers, so the others are not kept waiting for all of it.
-    pub(crate) async fn collect(&self, retention: &Retention, cutoff: Option<i64>) -> Result<Collected> {
+    pub(crate) async fn collect(
+        &self,
+        retention: &Retention,
+        cutoff: Option<i64>,
+        gone: &Sender<Vec<WorkflowId>>,
+    ) -> Result<Collected> {
         let batch = i64::from(retention.batch);
         let application = if retention.every_application { "" } else { self.identity.application() };
         let mut collected = Collected::default();
@@ -122,9 +129,12 @@ impl Sqlite {
         let Some(cutoff) = cutoff.max(threshold) else { return Ok(collected) };
         loop {
             let deleted = self.collect_batch(cutoff, application, batch).await?;
-            collected.workflows += deleted;
-            if deleted == 0 {
+            collected.workflows += deleted.len() as u64;
+            if deleted.is_empty() {
                 break;
+            }
+            if gone.send(deleted.into_iter().map(WorkflowId::trusted).collect()).await.is_err() {
+                return Ok(collected);
             }
         }
         for orphans in [ORPHANED_STEPS, ORPHANED_INPUTS, ORPHANED_OUTPUTS] {
@@ -140,7 +150,7 @@ impl Sqlite {
         Ok(collected)
     }
 
-    async fn collect_batch(&self, cutoff: i64, application: &str, batch: i64) -> Result<u64> {
+    async fn collect_batch(&self, cutoff: i64, application: &str, batch: i64) -> Result<Vec<String>> {
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let doomed: Vec<String> = sqlx::query_scalar(DOOMED)
@@ -149,13 +159,12 @@ impl Sqlite {
                 .bind(batch)
                 .fetch_all(&mut *transaction)
                 .await?;
-            let ids = Value::from(doomed).to_string();
-            let mut deleted = 0;
+            let ids = Value::from(doomed.clone()).to_string();
             for statement in COLLECT {
-                deleted = sqlx::query(statement).bind(&ids).execute(&mut *transaction).await?.rows_affected();
+                sqlx::query(statement).bind(&ids).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
-            Ok(deleted)
+            Ok(doomed)
         })
         .await
     }
