@@ -5,6 +5,7 @@ mod isolation;
 mod lost_replies;
 mod outages;
 mod server;
+mod stranded;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
