@@ -8,6 +8,7 @@ mod context;
 mod cron;
 mod debounce;
 mod dispatcher;
+mod doubts;
 mod durable;
 mod effects;
 mod events;

@@ -134,7 +134,7 @@ impl Filter {
     time_conditions! {
         /// Inserted at this instant or later.
         created_after => Created From,
-        /// Inserted at this instant or earlier.
+        /// Inserted at this instant or earlier. What one process enqueues in a burst has an instant ahead of the clock.
         created_before => Created Until,
         /// Ended at this instant or later.
         completed_after => Completed From,

@@ -109,7 +109,7 @@ pub struct WorkflowInfo {
     pub deadline: Option<Timestamp>,
     /// Until when it is not eligible on its queue.
     pub delay_until: Option<Timestamp>,
-    /// When it was inserted.
+    /// When it was inserted. Of what one process enqueues in a burst it is the place on the queue, ahead of the clock.
     pub created_at: Timestamp,
     /// When its status last changed.
     pub updated_at: Timestamp,

@@ -237,10 +237,12 @@ async fn a_claim_leaves_nothing_behind() {
     warm_up(&dbos, &site).await;
     // Of the start, then of the claim.
     site.proxy().cut_reply_after(2);
-    let handle = dbos.start(CASE, ()).queue("q").id("case").await.unwrap();
+    let handle = dbos.start(CASE, ()).queue("q").id("case").timeout(Duration::from_secs(3600)).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 7);
     assert_eq!(site.proxy().cuts(), 1, "the answer that was to be lost");
     check_outcome(&fresh).await;
+    let given = "SELECT workflow_deadline_epoch_ms - started_at_epoch_ms FROM workflow_status WHERE workflow_uuid = 'case'";
+    assert_eq!(fresh.scalar(given).await, 3_600_000, "its time runs from the claim that ran it");
     let attempts = "SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'case'";
     assert_eq!((site.calls(), fresh.scalar(attempts).await), (1, 1));
 }

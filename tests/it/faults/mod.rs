@@ -7,6 +7,7 @@ mod lost_replies;
 mod outages;
 mod poolers;
 mod server;
+mod stranded;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

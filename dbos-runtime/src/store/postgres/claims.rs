@@ -183,7 +183,8 @@ const PARTITIONED: &str = concat!(
 const GIVE_BACK: &str = "\
 UPDATE {s}.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, recovery_attempts = greatest(recovery_attempts - 1, 0),
-    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
+    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8,
+    workflow_deadline_epoch_ms = nullif(workflow_deadline_epoch_ms::numeric, started_at_epoch_ms::numeric + workflow_timeout_ms)::int8
 WHERE queue_name = $1 AND status = 'PENDING' AND owner_xid = $2";
 
 impl Postgres {

@@ -6,6 +6,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::Postgres;
 use crate::ids::WorkflowId;
+use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -26,11 +27,14 @@ SET attributes = CASE WHEN jsonb_typeof(attributes) = 'object' THEN attributes E
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
 WHERE workflow_uuid = $1";
 
+/// What was enqueued in a burst has a place that lies ahead of the clock; when it came is told by its last change, or by
+/// its claim. `$3` is how far ahead a place may lie.
 const CANCEL_INSERTED_BY: &str = "\
 UPDATE {s}.workflow_status
 SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
-WHERE created_at <= $1 AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
+WHERE created_at <= $3 AND least(created_at, updated_at, started_at_epoch_ms) <= $1
+    AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
     AND ($2 = '' OR application_name = $2 OR application_name IS NULL)
 RETURNING workflow_uuid";
 
@@ -90,7 +94,8 @@ impl Postgres {
     pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(self.statements.get(CANCEL_INSERTED_BY))
             .bind(millis)
-            .bind(self.identity.application());
+            .bind(self.identity.application())
+            .bind(millis.saturating_add(PLACES_AHEAD));
         self.ask_within(&self.pool, None, async |c| query.fetch_all(c).await).await
     }
 

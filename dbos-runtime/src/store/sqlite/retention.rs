@@ -6,6 +6,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::Sqlite;
 use crate::ids::WorkflowId;
+use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -17,12 +18,15 @@ const SET_ATTRIBUTES: &str = "\
 UPDATE workflow_status SET attributes = ?2, updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
 WHERE workflow_uuid = ?1";
 
+/// What was enqueued in a burst has a place that lies ahead of the clock; when it came is told by its last change, or by
+/// its claim. `?3` is how far ahead a place may lie.
 const CANCEL_INSERTED_BY: &str = "\
 UPDATE workflow_status
 SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
     updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER),
     completed_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-WHERE created_at <= ?1 AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
+WHERE created_at <= ?3 AND min(created_at, updated_at, coalesce(started_at_epoch_ms, updated_at)) <= ?1
+    AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
     AND (?2 = '' OR application_name = ?2 OR application_name IS NULL)
 RETURNING workflow_uuid";
 
@@ -106,6 +110,7 @@ impl Sqlite {
 
     pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(CANCEL_INSERTED_BY).bind(millis).bind(self.identity.application());
+        let query = query.bind(millis.saturating_add(PLACES_AHEAD));
         self.change(async |c| query.fetch_all(c).await).await
     }
 
