@@ -96,7 +96,12 @@ impl Scheduler {
 
     /// Enqueues the runs whose time has come.
     async fn fire(&mut self) {
-        let due = self.plan.due(self.shared.clock.now());
+        let mut due = self.plan.due(self.shared.clock.now());
+        let shared = Arc::clone(&self.shared);
+        due.retain_mut(|due| {
+            let sealed = shared.store.codec().seal_ticks(&mut due.ticks);
+            sealed.map_err(|error| self.skip(std::slice::from_ref(due), &error)).is_ok()
+        });
         if due.is_empty() || !self.shared.is_active() {
             return;
         }
@@ -139,12 +144,12 @@ impl Scheduler {
         due.iter().for_each(|due| self.shared.wakeups.announce_queue(due.queue()));
     }
 
-    fn skip(&mut self, due: &[Due], error: &StoreError) {
+    fn skip(&mut self, due: &[Due], error: &(dyn std::error::Error + 'static)) {
         for due in due {
             tracing::error!(
-                error = error as &dyn std::error::Error,
+                error,
                 schedule = %due.schedule.name,
-                "scheduled runs are left out: the database refuses them"
+                "scheduled runs are left out: they cannot be stored"
             );
             self.plan.fired(due);
         }
@@ -268,6 +273,7 @@ mod tests {
             cron: cron.to_owned(),
             status: ScheduleRow::ACTIVE.to_owned(),
             context: "null".to_owned(),
+            sealed: None,
             time_zone: None,
             queue: None,
             automatic_backfill: false,
