@@ -144,6 +144,16 @@ impl Order {
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         Timestamp::from_millis(next(last.unwrap_or_default()))
     }
+
+    /// What is enqueued from here on goes behind a place that somebody else has given away.
+    pub(crate) fn follow(&self, place: Timestamp) {
+        self.last.fetch_max(place.as_millis(), Ordering::Relaxed);
+    }
+
+    /// The last place that is given away by now.
+    pub(crate) fn end(now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_add(AHEAD))
+    }
 }
 
 #[cfg(test)]
@@ -159,5 +169,8 @@ mod tests {
         assert!(burst.is_sorted());
         assert_eq!(burst.last(), Some(&6_000));
         assert_eq!(order.next(Timestamp::from_millis(9_000)).as_millis(), 9_000);
+        order.follow(Timestamp::from_millis(9_100));
+        order.follow(Timestamp::from_millis(9_050));
+        assert_eq!(order.next(Timestamp::from_millis(9_000)).as_millis(), 9_101);
     }
 }
