@@ -23,6 +23,8 @@ pages! {
     "races"
     "roles-and-instances"
     "client"
+    "applications"
+    "serializers"
     "interoperability"
     "peer-recovery"
     "retention"

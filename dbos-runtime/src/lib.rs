@@ -146,8 +146,8 @@ pub use engine::{
     ReadStreamOffset, ReadStreamOptions, RecordedSchedules, RecordedStream, RecordedWorkflows, Recv,
     RecvOptions, Registration, RenameApplication, ResumeOptions, ResumeWorkflows, Retry, Rewind,
     RuntimeMetrics, Schedule, ScheduleFilter, ScheduleInfo, ScheduleStatus, Schedules, Select, Send,
-    SendMessage, SendMessages, SendOptions, Start, StartChild, Step, StepCtx, StepOptions, StepSend,
-    StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle,
+    SendMessage, SendMessages, SendOptions, Start, StartAll, StartChild, Step, StepCtx, StepOptions,
+    StepSend, StreamPage, StreamReader, Target, TreeOptions, VersionInfo, Versions, Workflow, WorkflowHandle,
     WorkflowRef, Workflows,
 };
 pub use error::{DurableError, Error, ErrorKind, Result};

@@ -141,8 +141,8 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// How values are stored; by default as portable JSON, which every SDK reads. Sleeps, the marks that close streams, and
-    /// what schedules start stay portable.
+    /// How values are stored; by default as portable JSON, which every SDK reads. Sleeps and the marks that close streams
+    /// stay portable; attributes, names and ids are no values, and stay as they are.
     pub fn serializer(mut self, serializer: impl Serializer) -> Self {
         self.config.serializer = Codec::new(serializer);
         self

@@ -141,6 +141,16 @@ impl Order {
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         Timestamp::from_millis(next(last.unwrap_or_default()))
     }
+
+    /// What is enqueued from here on goes behind a place that somebody else has given away.
+    pub(crate) fn follow(&self, place: Timestamp) {
+        self.last.fetch_max(place.as_millis(), Ordering::Relaxed);
+    }
+
+    /// The last place that is given away by now.
+    pub(crate) fn end(now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_add(AHEAD))
+    }
 }
 
 #[cfg(test)]
@@ -157,5 +167,8 @@ mod tests {
         assert_eq!(order.next(Timestamp::from_millis(900_000)).as_millis(), 900_000);
         let farthest = (0..1_000_000).map(|_| order.next(Timestamp::from_millis(900_000)).as_millis()).max();
         assert_eq!(farthest, Some(900_000 + PLACES_AHEAD));
+        order.follow(Timestamp::from_millis(9_000_100));
+        order.follow(Timestamp::from_millis(9_000_050));
+        assert_eq!(order.next(Timestamp::from_millis(9_000_000)).as_millis(), 9_000_101);
     }
 }

@@ -62,6 +62,25 @@ macro_rules! outside_verbs {
             $crate::engine::start::Start::named(self.shared(), workflow, input).queue(queue)
         }
 
+        /// Puts many workflows on their queues at once: all of them or none, in this order. One whose id is there already
+        /// is left as it is, so the same call can be made again; handles to those that are new come back.
+        ///
+        /// ```
+        /// # use dbos_runtime::{Client, Error, WorkflowRef};
+        /// # const PAY: WorkflowRef<u64, u64> = WorkflowRef::named("pay");
+        /// # async fn example(client: Client, bills: Vec<(String, u64)>) -> Result<(), Error> {
+        /// let pay = |(id, cents): (String, u64)| client.start(PAY, cents).queue("payments").id(id);
+        /// let started = client.start_all(bills.into_iter().map(pay)).await?;
+        /// println!("{} of them are new", started.len());
+        /// # Ok(()) }
+        /// ```
+        pub fn start_all<T, E>(
+            &self,
+            starts: impl IntoIterator<Item = $crate::Start<T, E>>,
+        ) -> $crate::StartAll<T, E> {
+            $crate::engine::start_all::StartAll::new(self.shared(), starts)
+        }
+
         /// A handle to a workflow that exists.
         ///
         /// # Errors

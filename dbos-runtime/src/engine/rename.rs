@@ -78,10 +78,10 @@ impl RenameApplication {
     async fn run(self) -> Result<Renamed> {
         self.check()?;
         let (shared, rename) = (&self.shared, &self.rename);
-        let mut renamed = wait::briefly(shared, || shared.store.rename_active(rename)).await?;
+        let mut renamed = wait::unhurriedly(shared, || shared.store.rename_active(rename)).await?;
         let mut after = Portion::default();
         loop {
-            after = wait::briefly(shared, || shared.store.rename_ended(rename, &after)).await?;
+            after = wait::unhurriedly(shared, || shared.store.rename_ended(rename, &after)).await?;
             renamed.workflows += after.moved;
             if after.moved == 0 {
                 break;
@@ -89,7 +89,7 @@ impl RenameApplication {
         }
         let mut after = Portion { last_step: i32::MIN, ..Portion::default() };
         loop {
-            after = wait::briefly(shared, || shared.store.rename_steps(rename, &after)).await?;
+            after = wait::unhurriedly(shared, || shared.store.rename_steps(rename, &after)).await?;
             renamed.steps += after.moved;
             if after.moved == 0 {
                 return Ok(renamed);

@@ -97,7 +97,12 @@ impl Scheduler {
 
     /// Enqueues the runs whose time has come.
     async fn fire(&mut self) {
-        let due = self.plan.due(self.shared.clock.now());
+        let mut due = self.plan.due(self.shared.clock.now());
+        let shared = Arc::clone(&self.shared);
+        due.retain_mut(|due| {
+            let sealed = shared.store.codec().seal_ticks(&mut due.ticks);
+            sealed.map_err(|error| self.skip(std::slice::from_ref(due), &error)).is_ok()
+        });
         if due.is_empty() || !self.shared.is_active() {
             return;
         }
@@ -140,12 +145,12 @@ impl Scheduler {
         due.iter().for_each(|due| self.shared.wakeups.announce_queue(due.queue()));
     }
 
-    fn skip(&mut self, due: &[Due], error: &StoreError) {
+    fn skip(&mut self, due: &[Due], error: &(dyn std::error::Error + 'static)) {
         for due in due {
             tracing::error!(
-                error = error as &dyn std::error::Error,
+                error,
                 schedule = %due.schedule.name,
-                "scheduled runs are left out: the database refuses them"
+                "scheduled runs are left out: they cannot be stored"
             );
             self.plan.fired(due);
         }
@@ -176,18 +181,20 @@ struct Entry {
 
 impl Plan {
     /// Takes the schedules as they are now. One that is new to the plan begins now, or where it was left if it makes up
-    /// for what it missed; one with another definition begins now.
+    /// for what it missed; one with another definition begins now: nothing of it was missed before it was there.
     fn update(&mut self, rows: Vec<ScheduleRow>, now: Timestamp, registered: impl Fn(&str) -> Result<()>) {
         let mut before = std::mem::take(&mut self.entries);
         let mut skipped = HashMap::new();
         for schedule in rows {
             let id = schedule.row_id.clone();
             let known = before.remove(&id);
+            let changed = known.is_some();
             if let Some(entry) = known.filter(|entry| entry.schedule.fires_like(&schedule)) {
                 self.entries.insert(id, Entry { schedule, ..entry });
                 continue;
             }
-            match begin(schedule, now, &registered) {
+            let from = if changed { now } else { left_at(&schedule, now) };
+            match begin(schedule, now, from, &registered) {
                 Ok(entry) => drop(self.entries.insert(id, entry)),
                 Err((schedule, why)) => {
                     if self.skipped.get(&id) != Some(&why) {
@@ -226,10 +233,17 @@ impl Plan {
     }
 }
 
-/// A place in the plan, or the schedule's name and why it has none.
+/// The instant up to which a schedule has been fired, or needs not be.
+fn left_at(schedule: &ScheduleRow, now: Timestamp) -> Timestamp {
+    let left = schedule.last_fired_at.as_deref().and_then(|text| text.parse().ok());
+    left.filter(|left: &Timestamp| schedule.automatic_backfill && *left < now).unwrap_or(now)
+}
+
+/// A place in the plan for what comes after `from`, or the schedule's name and why it has none.
 fn begin(
     schedule: ScheduleRow,
     now: Timestamp,
+    from: Timestamp,
     registered: impl Fn(&str) -> Result<()>,
 ) -> std::result::Result<Entry, (String, String)> {
     let ready = || {
@@ -239,8 +253,6 @@ fn begin(
         Ok::<_, crate::error::Error>(cron)
     };
     let cron = ready().map_err(|error| (schedule.name.clone(), error.to_string()))?;
-    let left = schedule.last_fired_at.as_deref().and_then(|text| text.parse().ok());
-    let from = left.filter(|left: &Timestamp| schedule.automatic_backfill && *left < now).unwrap_or(now);
     let next = cron.next_after(from);
     Ok(Entry { schedule, cron, next })
 }
@@ -262,6 +274,7 @@ mod tests {
             cron: cron.to_owned(),
             status: ScheduleRow::ACTIVE.to_owned(),
             context: "null".to_owned(),
+            sealed: None,
             time_zone: None,
             queue: None,
             automatic_backfill: false,
@@ -300,8 +313,13 @@ mod tests {
         ];
         for change in changes {
             let mut plan = Plan::default();
-            plan.update(vec![row("a", "* * * * *")], at("2026-01-01T00:00:30Z"), ANY);
-            let mut changed = row("a", "* * * * *");
+            let left = ScheduleRow {
+                last_fired_at: Some("2026-01-01T00:00:00+00:00".to_owned()),
+                automatic_backfill: true,
+                ..row("a", "* * * * *")
+            };
+            plan.update(vec![left.clone()], at("2026-01-01T00:00:30Z"), ANY);
+            let mut changed = left;
             change(&mut changed);
             plan.update(vec![changed], later, ANY);
             assert_eq!(due(&plan, "2026-01-01T00:05:30Z"), [], "it begins at the change");

@@ -115,6 +115,17 @@ impl<T, E> Start<T, E> {
         Self { same_input: true, ..self }
     }
 
+    /// What is to be started, as one of several: nobody looks at what is there already.
+    pub(super) fn into_request(self) -> Result<Request> {
+        let request = self.request?;
+        if self.same_input || request.options.refuse_existing {
+            return Err(Error::invalid(
+                "several starts leave workflows that are there as they are: they neither refuse nor compare them",
+            ));
+        }
+        Ok(request)
+    }
+
     fn change(self, change: impl FnOnce(&mut Options) -> Result<()>) -> Self {
         self.caller(|request| {
             request.options.change(change);

@@ -1,6 +1,7 @@
 //! Schedules and their ticks, as they are written and as they are read.
 
 use crate::model::queue::INTERNAL_QUEUE;
+use crate::payload::Format;
 use crate::time::Timestamp;
 
 /// A schedule to be stored.
@@ -17,6 +18,8 @@ pub(crate) struct NewSchedule {
     pub(crate) time_zone: Option<String>,
     pub(crate) queue: Option<String>,
     pub(crate) automatic_backfill: bool,
+    /// Whether the context, and what its runs store, stays portable whatever serializer is configured.
+    pub(crate) portable: bool,
     /// Whether the workflow is one of this program.
     pub(crate) own: bool,
 }
@@ -32,6 +35,8 @@ pub(crate) struct ScheduleRow {
     pub(crate) status: String,
     /// In the format of the SDK that made it, which the row does not name.
     pub(crate) context: String,
+    /// The context as it is stored, where that is the configured serializer's form.
+    pub(crate) sealed: Option<String>,
     pub(crate) time_zone: Option<String>,
     pub(crate) queue: Option<String>,
     pub(crate) automatic_backfill: bool,
@@ -42,6 +47,10 @@ pub(crate) struct ScheduleRow {
 impl ScheduleRow {
     pub(crate) const ACTIVE: &str = "ACTIVE";
     pub(crate) const PAUSED: &str = "PAUSED";
+
+    pub(crate) fn stored_context(&self) -> &str {
+        self.sealed.as_deref().unwrap_or(&self.context)
+    }
 
     /// Whether this is the same schedule, with the same definition.
     pub(crate) fn fires_like(&self, other: &Self) -> bool {
@@ -72,6 +81,8 @@ pub(crate) struct Tick {
     /// The instant as `last_fired_at` spells it.
     pub(crate) text: String,
     pub(crate) input: String,
+    /// Of the input, and of the outcome later.
+    pub(crate) format: Format,
 }
 
 /// Ticks of one schedule, in their order.

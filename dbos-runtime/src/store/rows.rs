@@ -51,6 +51,7 @@ macro_rules! rows {
                 cron: row.try_get_unchecked("schedule")?,
                 status: row.try_get_unchecked("status")?,
                 context: row.try_get_unchecked("context")?,
+                sealed: None,
                 time_zone: row.try_get_unchecked("cron_timezone")?,
                 queue: row.try_get_unchecked("queue_name")?,
                 automatic_backfill: row.try_get_unchecked("automatic_backfill")?,

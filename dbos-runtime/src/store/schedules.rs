@@ -25,17 +25,23 @@ impl Store {
 
     /// The schedule of a name.
     pub(crate) async fn schedule(&self, name: &str) -> Answer<Option<ScheduleRow>> {
-        ask!(self, backend => backend.schedule(name).await)
+        let mut found = ask!(self, backend => backend.schedule(name).await)?;
+        found.iter_mut().for_each(|row| self.codec().open_schedule(row));
+        Ok(found)
     }
 
     /// Schedules by name.
     pub(crate) async fn schedules(&self, scope: &ScheduleScope) -> Answer<Vec<ScheduleRow>> {
-        ask!(self, backend => backend.schedules(scope).await)
+        let mut rows = ask!(self, backend => backend.schedules(scope).await)?;
+        rows.iter_mut().for_each(|row| self.codec().open_schedule(row));
+        Ok(rows)
     }
 
     /// The database's time, and the schedules that this application fires.
     pub(crate) async fn active_schedules(&self) -> Answer<(Timestamp, Vec<ScheduleRow>)> {
-        ask!(self, backend => backend.active_schedules().await)
+        let (now, mut rows) = ask!(self, backend => backend.active_schedules().await)?;
+        rows.iter_mut().for_each(|row| self.codec().open_schedule(row));
+        Ok((now, rows))
     }
 
     /// Pauses or resumes a schedule; how many rows that was.

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::model::info::{Payload, StepInfo, WorkflowInfo};
 use crate::model::mailbox::Stored;
+use crate::model::schedule::{NewSchedule, ScheduleRow, Tick};
 use crate::model::step::StepRow;
 use crate::model::stream::StreamRun;
 use crate::model::workflow::{Claimed, Ending, Existing};
@@ -31,6 +32,29 @@ impl Codec {
             }
             Write::Receive(_) => Ok(()),
         }
+    }
+
+    /// Gives the context of a schedule its stored form. There is no column for its format, so the name stands before the
+    /// text, in a way that no JSON begins.
+    pub(crate) fn seal_schedule(&self, new: &mut NewSchedule) -> Result<()> {
+        if let Some(custom) = self.custom().filter(|_| !new.portable) {
+            new.context = custom.mark() + &custom.encode(&new.context)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn open_schedule(&self, row: &mut ScheduleRow) {
+        let Some(custom) = self.custom() else { return };
+        let Some(mut text) = row.context.strip_prefix(&custom.mark()).map(ToOwned::to_owned) else { return };
+        let mut format = Some(custom.name().to_owned());
+        custom.open(&mut text, &mut format);
+        if format.as_deref() == Some(PORTABLE) {
+            row.sealed = Some(std::mem::replace(&mut row.context, text));
+        }
+    }
+
+    pub(crate) fn seal_ticks(&self, ticks: &mut [Tick]) -> Result<()> {
+        ticks.iter_mut().try_for_each(|tick| self.seal_text(&mut tick.input, &mut tick.format))
     }
 
     pub(crate) fn seal_step(&self, step: &mut StepRow) -> Result<()> {
@@ -96,6 +120,10 @@ impl Codec {
 }
 
 impl Custom {
+    fn mark(&self) -> String {
+        format!("sealed:{}:", self.name())
+    }
+
     /// Durable sleeps stay portable in every program.
     fn seal_step(&self, step: &mut StepRow) -> Result<()> {
         if step.serialization.as_deref() != Some(PORTABLE) || step.name == "DBOS.sleep" {

@@ -49,6 +49,7 @@ mod serializers;
 mod shutdown;
 mod sleeps;
 mod spans;
+mod start_all;
 mod steps;
 mod stream_readers;
 mod streams;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use dbos_runtime::{Builder, Ctx as RuntimeCtx, Dbos, Error, ErrorKind, WorkflowHandle, WorkflowRef};
+use dbos_runtime::{
+    Builder, Ctx as RuntimeCtx, Dbos, Error, ErrorKind, Timestamp, WorkflowHandle, WorkflowRef,
+};
 use harness::{Fresh, on_each_backend};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -219,7 +221,8 @@ on_each_backend! {
     async fn an_input_that_cannot_be_read_ends_the_workflow_with_an_error(fresh: Fresh) {
         let log = Log::default();
         let builder = echoing::<u32>(builder(&fresh, &log), "number");
-        let dbos = echoing::<(u32, String)>(echoing::<Cart>(builder, "cart"), "pair").launch().await.unwrap();
+        let builder = echoing::<Timestamp>(echoing::<Cart>(builder, "cart"), "instant");
+        let dbos = echoing::<(u32, String)>(builder, "pair").launch().await.unwrap();
         let cases = [
             ("number", Some("not json {{{")),
             ("number", None),
@@ -234,6 +237,8 @@ on_each_backend! {
             ("number", Some(r#"{"positionalArgs":{"n":5}}"#)),
             ("pair", Some(r#"{"positionalArgs":[5]}"#)),
             ("cart", Some(r#"{"namedArgs":{"sku":"w"}}"#)),
+            ("instant", Some(r#"{"positionalArgs":["soon"]}"#)),
+            ("instant", Some(r#"{"positionalArgs":["2026-13-01"]}"#)),
         ];
         for (index, (name, inputs)) in cases.iter().enumerate() {
             enqueue(&fresh, &format!("w{index}"), name, Some("portable_json"), *inputs, index % 2 == 0).await;

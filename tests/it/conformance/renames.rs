@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dbos_runtime::{Client, Dbos, ErrorKind, Queue, Schedule, WorkflowStatus};
-use harness::{Fresh, on_each_backend};
+use harness::{Backend, Fresh, on_each_backend};
 
+use super::clients::{Caller, own_table};
 use super::gauge::{Gauge, JOB};
 use super::scene::assert_kind;
 
@@ -73,6 +74,27 @@ on_each_backend! {
         assert_eq!(waiting.result().await.unwrap(), "x");
         assert_eq!(waiting.status().await.unwrap().status, Some(WorkflowStatus::Success));
         dbos.shutdown(Duration::ZERO).await;
+    }
+
+    // A statement may take longer than callers otherwise wait: on a large database it reads whole tables.
+    async fn a_rename_takes_as_long_as_it_takes(fresh: Fresh) {
+        lived(&fresh, "old", "v1").await;
+        own_table(&fresh).await;
+        let client = Client::builder().database_url(fresh.url()).patience(Duration::from_millis(50)).connect().await.unwrap();
+        let mut caller = Caller::begin(&fresh).await;
+        if fresh.backend() == Backend::Postgres {
+            caller.run("LOCK TABLE dbos.workflow_status IN EXCLUSIVE MODE").await;
+        }
+        let rename = async { client.rename_application("old", "new").await };
+        let hold = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            caller.run("ROLLBACK").await;
+        };
+        let (renamed, ()) = tokio::join!(rename, hold);
+        let renamed = renamed.unwrap();
+        assert_eq!((renamed.workflows, renamed.steps), (6, 5));
+        assert_eq!(owned(&fresh, "new").await, [1, 1, 1, 6, 5]);
+        client.close().await;
     }
 
     async fn a_rename_that_makes_no_sense_is_refused(fresh: Fresh) {

@@ -6,7 +6,7 @@ use dbos_runtime::{
     Builder, Client, Error, ErrorKind, Filter, Queue, Serializer, StepFilter, WorkflowHandle,
 };
 use futures_util::StreamExt;
-use harness::{Fresh, on_each_backend};
+use harness::{Fresh, on_each_backend, until};
 use serde_json::{Value, json};
 
 use super::clients::{Caller, own_table};
@@ -14,6 +14,7 @@ use super::ledger::{self, Parts};
 use super::scene::{
     Ctx, W, assert_kind, crash, forget_outcomes, id, launch_as, result_of, start, status, steps,
 };
+use super::schedules;
 use super::support::text;
 use super::transactions::sells;
 use super::witness;
@@ -128,6 +129,52 @@ on_each_backend! {
             assert!(fresh.scalar(&all).await > 0, "{table}.{column}");
             assert_eq!(fresh.scalar(&plain).await, 0, "{table}.{column}");
         }
+        crash(&dbos).await;
+    }
+
+    async fn a_scheduled_run_is_sealed_like_any_other(fresh: Fresh) {
+        let dbos = schedules::builder(&fresh).serializer(OURS).launch().await.unwrap();
+        let secret = || schedules::idle("s").context(&"secret");
+        dbos.schedules().create(secret()).await.unwrap();
+        let stored = "SELECT context FROM workflow_schedules WHERE schedule_name = 's'";
+        let stored = async || fresh.query(stored).await.remove(0).remove(0).unwrap();
+        assert_eq!(stored().await, format!("sealed:xor:{}", sealed("\"secret\"")));
+        assert_eq!(schedules::get(&dbos, "s").await.context, json!("secret"));
+
+        let triggered = dbos.schedules().trigger("s").await.unwrap();
+        let leap_day = (schedules::at("2024-02-28T00:00:00Z"), schedules::at("2024-03-01T00:00:00Z"));
+        let mut runs = dbos.schedules().backfill("s", leap_day.0, leap_day.1).await.unwrap();
+        assert_eq!(runs.len(), 1);
+        runs.push(triggered);
+        for run in &runs {
+            assert_eq!(end(&dbos, run.as_str()).await.unwrap()[1], "secret");
+            let input = text(&fresh, "workflow_input", run.as_str(), "inputs").await;
+            assert!(OURS.decode(&input).unwrap().contains("secret"), "{input}");
+            let output = text(&fresh, "workflow_output", run.as_str(), "output").await;
+            assert!(OURS.decode(&output).unwrap().contains("secret"), "{output}");
+        }
+        assert_eq!(formats(&fresh, "workflow_status").await, "xor");
+        crash(&dbos).await;
+
+        // By the clock: the next launch makes up for a leap day.
+        fresh.execute("DELETE FROM workflow_status").await;
+        fresh.execute("UPDATE workflow_schedules SET automatic_backfill = TRUE, last_fired_at = '2022-01-01T00:00:00+00:00'").await;
+        let dbos = schedules::builder(&fresh).serializer(OURS).launch().await.unwrap();
+        until("it has run", async || fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'").await == 1).await;
+        assert_eq!(formats(&fresh, "workflow_status").await, "xor");
+        dbos.schedules().apply([secret().portable()]).await.unwrap();
+        assert_eq!(stored().await, "\"secret\"");
+        let open = dbos.schedules().trigger("s").await.unwrap();
+        assert_eq!(end(&dbos, open.as_str()).await.unwrap()[1], "secret");
+        assert_eq!(text(&fresh, "workflow_status", open.as_str(), "serialization").await, "portable_json");
+        assert!(text(&fresh, "workflow_output", open.as_str(), "output").await.contains("secret"));
+
+        // A program without the serializer sees that there is a context, and fires nothing of it.
+        dbos.schedules().apply([secret()]).await.unwrap();
+        crash(&dbos).await;
+        let dbos = schedules::builder(&fresh).launch().await.unwrap();
+        assert_eq!(schedules::get(&dbos, "s").await.context, json!(stored().await));
+        assert_kind(dbos.schedules().trigger("s").await, ErrorKind::Serialization);
         crash(&dbos).await;
     }
 

@@ -55,6 +55,7 @@ pub struct Schedule {
     time_zone: Option<String>,
     queue: Option<String>,
     automatic_backfill: bool,
+    portable: bool,
 }
 
 impl Schedule {
@@ -69,6 +70,7 @@ impl Schedule {
             time_zone: None,
             queue: None,
             automatic_backfill: false,
+            portable: false,
         }
     }
 
@@ -116,6 +118,13 @@ impl Schedule {
         self
     }
 
+    /// Stores the context, and what its runs are given and return, as portable JSON whatever
+    /// [serializer](crate::Builder::serializer) is configured: for programs in other languages.
+    pub fn portable(mut self) -> Self {
+        self.portable = true;
+        self
+    }
+
     /// The schedule, checked.
     pub(crate) fn define(self) -> Result<NewSchedule> {
         limits::name("schedule name", &self.name)?;
@@ -142,6 +151,7 @@ impl Schedule {
             time_zone: self.time_zone,
             queue: self.queue,
             automatic_backfill: self.automatic_backfill,
+            portable: self.portable,
             own,
         })
     }

@@ -64,9 +64,10 @@ impl Schedules {
         self.insert(schedule.define()?).await
     }
 
-    pub(crate) async fn insert(&self, new: NewSchedule) -> Result<()> {
+    pub(crate) async fn insert(&self, mut new: NewSchedule) -> Result<()> {
         self.check(&new).await?;
         let shared = &self.shared;
+        shared.store.codec().seal_schedule(&mut new)?;
         let (row_id, owner) = wait::briefly(shared, || shared.store.create_schedule(&new)).await?;
         if row_id == new.row_id {
             shared.rescheduled.notify_one();
@@ -89,8 +90,9 @@ impl Schedules {
     }
 
     async fn upsert(&self, mut new: Vec<NewSchedule>) -> Result<()> {
-        for new in &new {
+        for new in &mut new {
             self.check(new).await?;
+            self.shared.store.codec().seal_schedule(new)?;
         }
         // In one order in every process, so that two that apply at once do not wait for each other in a circle.
         new.sort_by(|one, other| one.name.cmp(&other.name));
@@ -217,7 +219,8 @@ impl Schedules {
     }
 
     /// Enqueues the runs of one schedule; their ids, or none if it has gone.
-    async fn enqueue(&self, due: Due) -> Result<Vec<WorkflowId>> {
+    async fn enqueue(&self, mut due: Due) -> Result<Vec<WorkflowId>> {
+        self.shared.store.codec().seal_ticks(&mut due.ticks)?;
         let (shared, due) = (&self.shared, [due]);
         let fired = wait::briefly(shared, || shared.store.fire(&due, Firing::Asked)).await?;
         if fired.created > 0 {

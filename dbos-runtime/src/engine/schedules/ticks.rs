@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::engine::cron::Cron;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::schedule::{ScheduleRow, Tick};
-use crate::payload;
+use crate::payload::{self, Format};
 use crate::time::Timestamp;
 
 /// Ticks of one statement.
@@ -14,7 +14,13 @@ pub(crate) const TICKS_AT_ONCE: usize = 500;
 /// The run of a scheduled time. Its id follows from the schedule's name and the time, so it is the same in every process.
 pub(crate) fn tick(schedule: &ScheduleRow, cron: &Cron, at: Timestamp) -> Result<Tick> {
     let text = cron.iso(at);
-    Ok(Tick { id: format!("sched-{}-{text}", schedule.name), at, input: input(schedule, at)?, text })
+    Ok(Tick {
+        id: format!("sched-{}-{text}", schedule.name),
+        at,
+        input: input(schedule, at)?,
+        format: format(schedule),
+        text,
+    })
 }
 
 /// A run by hand. The clock of the database counts milliseconds; chance tells runs of the same one apart.
@@ -26,8 +32,14 @@ pub(crate) fn triggered(schedule: &ScheduleRow, now: Timestamp) -> Result<Tick> 
         id: format!("sched-{}-trigger-{text}", schedule.name),
         at: now,
         input: input(schedule, now)?,
+        format: format(schedule),
         text,
     })
+}
+
+/// Runs are stored as their schedule is: one of another program stays readable for it.
+fn format(schedule: &ScheduleRow) -> Format {
+    if schedule.sealed.is_some() { Format::Default } else { Format::Portable }
 }
 
 /// The two arguments of a run: the time, and the context as it is stored.
@@ -52,6 +64,7 @@ mod tests {
             cron: "0 2 * * *".to_owned(),
             status: ScheduleRow::ACTIVE.to_owned(),
             context: context.to_owned(),
+            sealed: None,
             time_zone: None,
             queue: None,
             automatic_backfill: false,

@@ -85,7 +85,7 @@ impl Lane for PostgresLane {
         };
         if receipts.iter().any(Option::is_none) {
             let connection = self.connection.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
-            verify::fill(connection, &self.statements, batch, &mut receipts).await?;
+            verify::fill(connection, &self.statements, batch, &mut receipts).await.map_err(classify)?;
         }
         Ok(receipts.into_iter().map(|receipt| receipt.unwrap_or(Receipt::Lost(None))).collect())
     }

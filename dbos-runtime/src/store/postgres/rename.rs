@@ -52,11 +52,12 @@ WITH portion AS (
 SELECT (SELECT count(*) FROM moved), coalesce((SELECT workflow_uuid FROM last), ''),
     coalesce((SELECT function_id FROM last), 0)";
 
+/// Without a deadline: no index is made for an application's name, so a statement may read a whole table.
 impl Postgres {
     pub(crate) async fn rename_active(&self, rename: &Rename) -> Result<Renamed> {
         let query = sqlx::query(self.statements.get(ACTIVE));
         let query = query.bind(&rename.from).bind(&rename.to).bind(rename.unclaimed);
-        self.ask(async |c| {
+        self.ask_within(&self.pool, None, async |c| {
             let row = query.fetch_one(c).await?;
             let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
             Ok(Renamed {
@@ -85,7 +86,7 @@ impl Postgres {
         if text == STEPS {
             query = query.bind(after.last_step);
         }
-        self.ask(async |c| {
+        self.ask_within(&self.pool, None, async |c| {
             let row = query.fetch_one(c).await?;
             Ok(Portion {
                 moved: row.try_get::<i64, _>(0)?.unsigned_abs(),

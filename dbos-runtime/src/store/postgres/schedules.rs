@@ -69,7 +69,8 @@ WITH known AS (
     WHERE NOT $10 OR (s.status = 'ACTIVE' AND s.schedule = k.cron AND s.cron_timezone IS NOT DISTINCT FROM k.zone
         AND s.workflow_name = k.workflow AND s.context = k.context)
 ), ticks AS (
-    SELECT t.* FROM unnest($6::text[], $7::text[], $8::text[], $9::text[], $12::int8[]) AS t(schedule_id, id, text, input, at)
+    SELECT t.* FROM unnest($6::text[], $7::text[], $8::text[], $9::text[], $12::int8[],
+        $14::text[]) AS t(schedule_id, id, text, input, at, format)
     WHERE NOT $10 OR t.at <= (EXTRACT(epoch FROM now()) * 1000)::int8
 ), created AS (
     INSERT INTO {s}.workflow_status (workflow_uuid, status, name, class_name, queue_name, application_version,
@@ -78,7 +79,7 @@ WITH known AS (
             SELECT v.version_name FROM {s}.application_versions v
             WHERE v.application_name = coalesce(s.application_name, $11) OR v.application_name IS NULL
             ORDER BY v.version_timestamp DESC LIMIT 1),
-        coalesce(s.application_name, $11), s.schedule_name, 0, 'portable_json'
+        coalesce(s.application_name, $11), s.schedule_name, 0, t.format
     FROM ticks t JOIN known s USING (schedule_id)
     ORDER BY t.id
     ON CONFLICT DO NOTHING
@@ -190,7 +191,7 @@ impl Postgres {
             .bind(known(due, |row| row.cron.as_str()))
             .bind(known(due, |row| row.time_zone.as_deref()))
             .bind(known(due, |row| row.workflow.as_str()))
-            .bind(known(due, |row| row.context.as_str()))
+            .bind(known(due, |row| row.stored_context()))
             .bind(ticks(due, |due, _| due.schedule.row_id.as_str()))
             .bind(ticks(due, |_, tick| tick.id.as_str()))
             .bind(ticks(due, |_, tick| tick.text.as_str()))
@@ -198,7 +199,8 @@ impl Postgres {
             .bind(firing == Firing::Live)
             .bind(&self.identity.application)
             .bind(ticks(due, |_, tick| tick.at.as_millis()))
-            .bind(INTERNAL_QUEUE);
+            .bind(INTERNAL_QUEUE)
+            .bind(ticks(due, |_, tick| tick.format.name()));
         self.ask(async |c| {
             let mut fired = Fired::default();
             for row in query.fetch_all(c).await? {

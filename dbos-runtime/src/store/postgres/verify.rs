@@ -5,13 +5,11 @@ use std::collections::HashMap;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
-use super::classify::classify;
 use super::rows;
 use super::statements::Statements;
 use crate::model::step::StepRow;
 use crate::model::workflow::{Existing, NewWorkflow};
 use crate::model::write::{Receipt, Write};
-use crate::store::error::StoreError;
 use crate::store::receipts::{self, Ownership};
 
 /// Fills in the receipts that the batch's own statement left open.
@@ -20,7 +18,7 @@ pub(super) async fn fill(
     statements: &Statements,
     batch: &[Write],
     receipts: &mut [Option<Receipt>],
-) -> Result<(), StoreError> {
+) -> Result<(), sqlx::Error> {
     let open: Vec<&Write> =
         batch.iter().zip(&*receipts).filter(|(_, r)| r.is_none()).map(|(w, _)| w).collect();
     let standing = Standing::read(connection, statements, &open).await?;
@@ -59,7 +57,7 @@ impl Standing {
         connection: &mut PgConnection,
         statements: &Statements,
         open: &[&Write],
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, sqlx::Error> {
         let mut ids = Vec::new();
         let mut numbers = Vec::new();
         for write in open {
@@ -72,8 +70,8 @@ impl Standing {
             return Ok(standing);
         }
         let query = sqlx::query(statements.get(STANDING)).bind(&ids).bind(&numbers);
-        for row in query.fetch_all(connection).await.map_err(classify)? {
-            standing.add(&row).map_err(classify)?;
+        for row in query.fetch_all(connection).await? {
+            standing.add(&row)?;
         }
         Ok(standing)
     }
@@ -119,7 +117,7 @@ async fn existing(
     connection: &mut PgConnection,
     statements: &Statements,
     open: &[&Write],
-) -> Result<HashMap<String, Existing>, StoreError> {
+) -> Result<HashMap<String, Existing>, sqlx::Error> {
     let ids: Vec<&str> = open
         .iter()
         .filter_map(|write| if let Write::Start(new) = write { Some(new.id.as_str()) } else { None })
@@ -127,12 +125,8 @@ async fn existing(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows =
-        sqlx::query(statements.get(EXISTING)).bind(ids).fetch_all(connection).await.map_err(classify)?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("workflow_uuid")?, rows::existing(row)?)))
-        .collect::<Result<_, _>>()
-        .map_err(classify)
+    let rows = sqlx::query(statements.get(EXISTING)).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("workflow_uuid")?, rows::existing(row)?))).collect()
 }
 
 /// The queue and the deduplication id of a start that has one.
@@ -152,18 +146,15 @@ async fn holders(
     connection: &mut PgConnection,
     statements: &Statements,
     open: &[&Write],
-) -> Result<HashMap<Key, String>, StoreError> {
+) -> Result<HashMap<Key, String>, sqlx::Error> {
     let key = |write: &&Write| if let Write::Start(new) = write { key_of(new) } else { None };
     let (queues, ids): (Vec<String>, Vec<String>) = open.iter().filter_map(key).unzip();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
     let query = sqlx::query(statements.get(HOLDERS)).bind(queues).bind(ids);
-    let rows = query.fetch_all(connection).await.map_err(classify)?;
-    rows.iter()
-        .map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?)))
-        .collect::<Result<_, _>>()
-        .map_err(classify)
+    let rows = query.fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?))).collect()
 }
 
 fn first_number(write: &Write) -> i32 {

@@ -42,6 +42,15 @@ fn channel(touched: &Touched) -> &'static str {
     }
 }
 
+fn hint(channel: &str) -> (&'static str, Hint) {
+    match channel {
+        MESSAGES => (MESSAGES, Hint::Message),
+        QUEUES => (QUEUES, Hint::Queue),
+        STREAMS => (STREAMS, Hint::Stream),
+        _ => (EVENTS, Hint::Event),
+    }
+}
+
 impl Postgres {
     /// Hears what other processes commit, until told to stop. Whatever was missed while the connection was away is
     /// made up for by waking every waiter.
@@ -75,12 +84,7 @@ impl Postgres {
             wakeups.set_heard(true);
             wakeups.poke_all();
             while let Some(notification) = listener.try_recv().await? {
-                let (channel, hint) = match notification.channel() {
-                    MESSAGES => (MESSAGES, Hint::Message),
-                    QUEUES => (QUEUES, Hint::Queue),
-                    STREAMS => (STREAMS, Hint::Stream),
-                    _ => (EVENTS, Hint::Event),
-                };
+                let (channel, hint) = hint(notification.channel());
                 if !self.echoes.take(channel, notification.payload()) {
                     wakeups.poke(hint, notification.payload().to_owned());
                 }
@@ -112,14 +116,19 @@ impl Postgres {
             if wakeups.heard() {
                 self.echoes.told(&hints);
             }
-            let (channels, payloads): (Vec<&str>, Vec<String>) = hints.into_iter().unzip();
+            let (channels, payloads): (Vec<&str>, Vec<&str>) =
+                hints.iter().map(|(channel, payload)| (*channel, payload.as_str())).unzip();
             let query = sqlx::query(NOTIFY).bind(channels).bind(payloads);
             if let Err(error) = self.ask(async |c| query.execute(c).await).await {
-                self.echoes.forget();
                 tracing::debug!(
                     error = &error as &dyn std::error::Error,
                     "hints were not sent; their readers poll"
                 );
+                self.echoes.forget();
+                // What another process told meanwhile may have been taken for the echo of one of these.
+                for (channel, payload) in hints {
+                    wakeups.poke(hint(channel).1, payload);
+                }
             }
         }
     }

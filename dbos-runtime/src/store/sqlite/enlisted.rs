@@ -1,5 +1,7 @@
-//! Writes on a connection of the caller's own, inside the caller's transaction.
+//! Writes outside of the journal: on a connection of the caller's own, inside the caller's transaction, or many starts
+//! as one transaction.
 
+use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::batch::Work;
@@ -8,15 +10,35 @@ use super::{Sqlite, classify};
 use crate::model::write::{Receipt, Write};
 use crate::store::error::StoreError;
 
+const LAST_PLACE: &str =
+    "SELECT max(created_at) FROM workflow_status WHERE created_at > ?1 AND created_at <= ?2";
+
 impl Sqlite {
-    /// Applies one write; it counts when the caller commits.
+    /// Applies a batch; it counts when the caller commits.
     pub(crate) async fn apply_on(
         &self,
         connection: &mut SqliteConnection,
-        write: &Write,
-    ) -> Result<Receipt, StoreError> {
+        batch: &[Write],
+    ) -> Result<Vec<Receipt>, StoreError> {
         let mut work = Work { connection, values: &mut Values::default(), identity: &self.identity };
-        let receipts = work.apply(std::slice::from_ref(write)).await.map_err(classify)?;
-        Ok(receipts.into_iter().next().unwrap_or(Receipt::Lost(None)))
+        work.apply(batch).await.map_err(classify)
+    }
+
+    pub(crate) async fn last_place(&self, after: i64, until: i64) -> Result<Option<i64>, StoreError> {
+        let query = sqlx::query_scalar(LAST_PLACE).bind(after).bind(until);
+        self.ask(async |c| query.fetch_one(c).await).await
+    }
+
+    /// Commits many starts as one transaction.
+    pub(crate) async fn start_all(&self, batch: &[Write]) -> Result<Vec<Receipt>, StoreError> {
+        self.change(async |c| {
+            let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
+            let values = &mut Values::default();
+            let mut work = Work { connection: &mut transaction, values, identity: &self.identity };
+            let receipts = work.apply(batch).await?;
+            transaction.commit().await?;
+            Ok(receipts)
+        })
+        .await
     }
 }

@@ -112,12 +112,24 @@ impl Sqlite {
         &self,
         question: impl AsyncFnOnce(&mut SqliteConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
+        self.ask_within(Some(DEADLINE), question).await
+    }
+
+    /// The same with a deadline of its own, or with none.
+    async fn ask_within<T>(
+        &self,
+        deadline: Option<Duration>,
+        question: impl AsyncFnOnce(&mut SqliteConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
         let mut connection = self.pool.acquire().await.map_err(classify)?;
-        match tokio::time::timeout(DEADLINE, question(&mut connection)).await {
+        let Some(deadline) = deadline else {
+            return question(&mut connection).await.map_err(classify);
+        };
+        match tokio::time::timeout(deadline, question(&mut connection)).await {
             Ok(answer) => answer.map_err(classify),
             Err(_) => {
                 drop(connection.detach());
-                Err(StoreError::Deadline(DEADLINE))
+                Err(StoreError::Deadline(deadline))
             }
         }
     }
@@ -127,8 +139,17 @@ impl Sqlite {
         &self,
         change: impl AsyncFnOnce(&mut SqliteConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
+        self.change_within(Some(DEADLINE), change).await
+    }
+
+    /// The same with a deadline of its own, or with none.
+    async fn change_within<T>(
+        &self,
+        deadline: Option<Duration>,
+        change: impl AsyncFnOnce(&mut SqliteConnection) -> std::result::Result<T, sqlx::Error>,
+    ) -> std::result::Result<T, StoreError> {
         let _turn = self.writer.turn().await;
-        self.ask(change).await
+        self.ask_within(deadline, change).await
     }
 }
 

@@ -36,9 +36,10 @@ UPDATE operation_outputs SET application_name = ?2 WHERE (workflow_uuid, functio
     ORDER BY workflow_uuid, function_id LIMIT ?5)
 RETURNING workflow_uuid, function_id";
 
+/// Without a deadline: no index is made for an application's name, so a statement may read a whole table.
 impl Sqlite {
     pub(crate) async fn rename_active(&self, rename: &Rename) -> Result<Renamed> {
-        self.change(async |c| {
+        self.change_within(None, async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let mut moved = [0; 4];
             for (moved, text) in moved.iter_mut().zip([QUEUES, SCHEDULES, VERSIONS, WORKFLOWS]) {
@@ -66,7 +67,7 @@ impl Sqlite {
         if text == STEPS {
             query = query.bind(after.last_step);
         }
-        self.change(async |c| {
+        self.change_within(None, async |c| {
             let rows = query.fetch_all(c).await?;
             let mut keys: Vec<(String, i32)> = rows
                 .iter()

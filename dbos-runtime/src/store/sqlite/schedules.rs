@@ -70,14 +70,14 @@ WHERE NOT k.live OR (s.status = 'ACTIVE' AND s.schedule = k.cron AND s.cron_time
     AND s.workflow_name = k.workflow AND s.context = k.context)";
 
 const ENQUEUE: &str = "\
-WITH t(schedule_id, id, queue, application) AS (VALUES {rows})
+WITH t(schedule_id, id, queue, application, format) AS (VALUES {rows})
 INSERT INTO workflow_status (workflow_uuid, status, name, class_name, queue_name, application_version, application_name,
     schedule_name, recovery_attempts, serialization)
 SELECT t.id, 'ENQUEUED', s.workflow_name, s.workflow_class_name, coalesce(s.queue_name, t.queue), (
         SELECT v.version_name FROM application_versions v
         WHERE v.application_name = coalesce(s.application_name, t.application) OR v.application_name IS NULL
         ORDER BY v.version_timestamp DESC LIMIT 1),
-    coalesce(s.application_name, t.application), s.schedule_name, 0, 'portable_json'
+    coalesce(s.application_name, t.application), s.schedule_name, 0, t.format
 FROM t JOIN workflow_schedules s ON s.schedule_id = t.schedule_id WHERE true
 ON CONFLICT DO NOTHING
 RETURNING workflow_uuid";
@@ -191,7 +191,7 @@ async fn fire(
         .fetch(connection, KNOWN, 6, due, |query, due| {
             let row = &due.schedule;
             let query = query.bind(live).bind(&row.row_id).bind(&row.cron).bind(&row.time_zone);
-            query.bind(&row.workflow).bind(&row.context)
+            query.bind(&row.workflow).bind(row.stored_context())
         })
         .await?;
     let known = known.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>, _>>()?;
@@ -203,8 +203,9 @@ async fn fire(
         .filter(|(_, tick, _)| !live || tick.at.as_millis() <= now)
         .collect();
     let created = values
-        .fetch(connection, ENQUEUE, 4, &ticks, |query, (schedule, tick, application)| {
-            query.bind(*schedule).bind(&tick.id).bind(INTERNAL_QUEUE).bind(*application)
+        .fetch(connection, ENQUEUE, 5, &ticks, |query, (schedule, tick, application)| {
+            let query = query.bind(*schedule).bind(&tick.id).bind(INTERNAL_QUEUE);
+            query.bind(*application).bind(tick.format.name())
         })
         .await?;
     let created = created.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>, _>>()?;
