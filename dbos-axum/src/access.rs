@@ -41,7 +41,8 @@ pub trait AccessPolicy: Send + Sync + 'static {
 
 /// A workflow is its owner's: the user and the tenant on whose behalf it was started. The default.
 ///
-/// Its children, its forks and what else it starts are that owner's too. What nobody in particular has started is open to callers who are nobody in particular, and to them alone.
+/// Its children and its forks are that owner's too. What nobody in particular has started is open to callers who are nobody
+/// in particular, and to them alone.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct OwnersOnly;
 
