@@ -1,12 +1,8 @@
 //! Who may do what with a workflow.
 
 use dbos_runtime::WorkflowInfo;
-use serde_json::Value;
 
 use crate::principal::Principal;
-
-/// The attribute of a workflow that holds its owner's tenant.
-pub(crate) const TENANT: &str = "dbos.tenant";
 
 /// What somebody would like to do with a workflow.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -45,18 +41,43 @@ pub trait AccessPolicy: Send + Sync + 'static {
 
 /// A workflow is its owner's: the user and the tenant on whose behalf it was started. The default.
 ///
-/// What nobody in particular has started is open to callers who are nobody in particular, and to them alone.
+/// Its children, its forks and what else it starts are that owner's too. What nobody in particular has started is open to callers who are nobody in particular, and to them alone.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct OwnersOnly;
 
 impl AccessPolicy for OwnersOnly {
     fn allows(&self, who: &Principal, _: Action, workflow: &WorkflowInfo) -> bool {
-        let tenant = workflow.attributes.get(TENANT).and_then(Value::as_str);
-        workflow.authenticated_user.as_deref() == who.user() && tenant == who.tenant()
+        workflow.authenticated_user.as_deref() == who.user()
+            && workflow.authenticated_tenant() == who.tenant()
     }
 }
 
-/// Every caller may do everything with every workflow of whom the id is known.
+/// A workflow is its owner's to look at, and nobody's to change: its owner sees its status, its outcome, its events and its
+/// streams, but neither sends it messages nor cancels it.
+///
+/// For workflows that take somebody else's word, such as a payment provider's, and for those whose cancellation would
+/// leave something undone. The application itself goes around it with [`DbosCtx::as_system`](crate::DbosCtx::as_system).
+///
+/// # Examples
+///
+/// ```
+/// use dbos_axum::{DbosLayer, ReadOnly};
+/// use dbos_runtime::Dbos;
+///
+/// fn layer(dbos: Dbos) -> DbosLayer {
+///     DbosLayer::new(dbos).policy(ReadOnly)
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ReadOnly;
+
+impl AccessPolicy for ReadOnly {
+    fn allows(&self, who: &Principal, to: Action, workflow: &WorkflowInfo) -> bool {
+        to == Action::Read && OwnersOnly.allows(who, to, workflow)
+    }
+}
+
+/// Every caller may do everything with every workflow whose id they know.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct AnyOwner;
 

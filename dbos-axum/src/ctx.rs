@@ -29,7 +29,7 @@ pub(crate) struct Draining(pub(crate) CancellationToken);
 /// the route.
 ///
 /// A request has one idempotency key and so one [`start`](Self::start); [`sub_key`](Self::sub_key) names further ones.
-/// What is done on behalf of an [`owner`](Self::owner) concerns that owner's workflows only.
+/// What is done [on behalf of](Self::on_behalf_of) a caller concerns that caller's workflows only.
 ///
 /// # Examples
 ///
@@ -39,7 +39,7 @@ pub(crate) struct Draining(pub(crate) CancellationToken);
 /// # #[workflow] async fn checkout(_: Ctx, cart: u32) -> Result<u32, Error> { Ok(cart) }
 /// # #[workflow] async fn newsletter(_: Ctx, cart: u32) -> Result<(), Error> { Ok(()) }
 /// async fn handler(ctx: DbosCtx, user: Principal, Json(cart): Json<u32>) -> Result<Started<u32>, Problem> {
-///     let ctx = ctx.owner(&user);
+///     let ctx = ctx.on_behalf_of(&user);
 ///     ctx.sub_key("newsletter").start(newsletter, cart).await?;
 ///     ctx.start(checkout, cart).await
 /// }
@@ -72,7 +72,7 @@ impl DbosCtx {
 
     /// The same, on behalf of that caller.
     #[must_use = "the context that was given is used up"]
-    pub fn owner(self, who: &impl IntoPrincipal) -> Self {
+    pub fn on_behalf_of(self, who: &impl IntoPrincipal) -> Self {
         Self { owner: who.principal(), ..self }
     }
 
@@ -101,6 +101,8 @@ impl DbosCtx {
     }
 
     /// Cancelled when the server drains its requests or the runtime shuts down: a long response should end then.
+    ///
+    /// Under `axum::serve` only the runtime cancels it, so shut that down on the signal that stops the server, not afterwards.
     pub fn shutdown_token(&self) -> &CancellationToken {
         &self.draining
     }

@@ -16,6 +16,7 @@ use crate::json::Json;
 use crate::patience::{Looked, Waited};
 use crate::prefer::{self, PreferWait};
 use crate::problem::{self, Problem};
+use crate::redact::Field;
 use crate::reply::{self, Asked, REPLAYED, Started};
 
 impl DbosCtx {
@@ -45,14 +46,16 @@ impl DbosCtx {
         read.await.map_err(|problem| problem.within(&self.seen))
     }
 
-    /// Reads an event, whatever it is, of a workflow whose facts were asked for just now.
+    /// Reads an event, whatever it is, of a workflow whose facts were asked for just now, as it is given out.
     pub(crate) async fn event_of(
         &self,
         info: &WorkflowInfo,
         key: &str,
         prefer: PreferWait,
     ) -> Result<EventReply<Value>, Problem> {
-        let get = |patience| self.dbos().event_value(&info.id, key, patience);
+        let workflow = info.name.as_deref().unwrap_or_default();
+        let shown = |payload| self.scope.settings.shown(workflow, Field::Event(key), &payload);
+        let get = async |patience| Ok(self.dbos().event_payload(&info.id, key, patience).await?.map(shown));
         event(&self.asked(), (&info.id, key), ended(info), prefer, get).await
     }
 }
@@ -165,13 +168,6 @@ impl<T> EventReply<T> {
     /// The value, if there is one.
     pub fn into_value(self) -> Option<T> {
         self.value
-    }
-}
-
-impl EventReply<Value> {
-    /// The value, to be changed before it is given out.
-    pub(crate) fn value_mut(&mut self) -> Option<&mut Value> {
-        self.value.as_mut()
     }
 }
 

@@ -1,4 +1,8 @@
-//! The pages of `docs/guide` about HTTP: their programs are doc tests.
+//! The pages of `docs/guide` about HTTP, and the README: their programs are doc tests.
+
+#[cfg(feature = "serve")]
+#[doc = include_str!("../../README.md")]
+const _: () = ();
 
 macro_rules! pages {
     ($($page:literal)*) => {
@@ -15,6 +19,7 @@ pages! {
     "http-streaming"
     "idempotency"
     "security"
+    "testing"
 }
 
 #[cfg(feature = "admin")]

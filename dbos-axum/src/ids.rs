@@ -112,7 +112,8 @@ impl<'de> Deserialize<'de> for Label {
 /// How far a reader of a stream has come: the header `Last-Event-ID`, else the query's `after`.
 ///
 /// It is the offset of the last value that was read, or `{offset}.end` for a reader who has seen the stream's end, with
-/// `-1` for a stream without values. Nothing, or an empty text, is the start. Anything else is answered with 400.
+/// `-1` for a stream without values. `-1.tail` is a reader who has been waiting for the first value. Nothing, or an empty
+/// text, is the start. Anything else is answered with 400.
 ///
 /// # Examples
 ///
@@ -129,12 +130,19 @@ impl<'de> Deserialize<'de> for Label {
 pub struct LastEventId {
     next: i64,
     end: bool,
+    /// Whether it has been said at all.
+    said: bool,
 }
 
 impl LastEventId {
     /// The offset of the first value that the reader does not have.
     pub fn next_offset(self) -> i64 {
         self.next
+    }
+
+    /// Whether the reader has been here before, and says how far it came.
+    pub(crate) fn is_said(self) -> bool {
+        self.said
     }
 
     /// Whether the reader knows that the stream has ended there.
@@ -159,9 +167,9 @@ impl FromStr for LastEventId {
         let (offset, end) = text.strip_suffix(".end").map_or((text, false), |offset| (offset, true));
         let digits = !offset.is_empty() && offset.bytes().all(|byte| byte.is_ascii_digit());
         match offset.parse::<i64>() {
-            Ok(offset) if digits => Ok(Self { next: offset.saturating_add(1), end }),
+            Ok(offset) if digits => Ok(Self { next: offset.saturating_add(1), end, said: true }),
             _ if text.is_empty() => Ok(Self::default()),
-            _ if text == "-1.end" => Ok(Self { next: 0, end }),
+            _ if matches!(text, "-1.end" | "-1.tail") => Ok(Self { next: 0, end, said: true }),
             _ => Err(not_an_offset()),
         }
     }
@@ -258,6 +266,8 @@ mod tests {
             ("9223372036854775807", Some((i64::MAX, false))),
             ("0.end", Some((1, true))),
             ("-1.end", Some((0, true))),
+            ("-1.tail", Some((0, false))),
+            ("0.tail", None),
             ("-1", None),
             ("-2.end", None),
             ("abc", None),

@@ -107,11 +107,17 @@ fn unsupported(detail: &'static str) -> Problem {
 
 pub(crate) fn unread(rejection: &BytesRejection) -> Problem {
     match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("The body is too large.")
-        }
-        _ => Problem::new(StatusCode::BAD_REQUEST).with_detail("The body could not be read to its end."),
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
+        _ => broken_off(),
     }
+}
+
+pub(crate) fn too_large() -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE).with_detail("The body is too large.")
+}
+
+pub(crate) fn broken_off() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST).with_detail("The body could not be read to its end.")
 }
 
 /// A body as a value.

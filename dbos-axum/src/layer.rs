@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use dbos_runtime::Dbos;
+use dbos_runtime::{Dbos, Payload};
 use http::Request;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ use crate::webhooks::Callbacks;
 
 /// As many requests of one layer wait for a workflow at a time; one more is answered at once.
 const LONG_POLLS: usize = 1024;
-/// Where the API about workflows is mounted unless said.
+/// Where the API about workflows is mounted by default.
 const API: &str = "/dbos";
 
 /// Gives the handlers of a router their [`DbosCtx`](crate::DbosCtx).
@@ -147,14 +147,14 @@ impl DbosLayer {
         self
     }
 
-    /// What a request gets whose key is that of a request still at work; [`Concurrent::Attach`] unless said.
+    /// What a request gets whose key is that of a request still at work; [`Concurrent::Attach`] by default.
     #[must_use]
     pub fn on_concurrent(mut self, answer: Concurrent) -> Self {
         self.settings().concurrent = answer;
         self
     }
 
-    /// How many requests may wait for a workflow at a time; 1024 unless said. One more is answered at once, as if it
+    /// How many requests may wait for a workflow at a time; 1024 by default. One more is answered at once, as if it
     /// had not asked to wait.
     #[must_use]
     pub fn long_polls(mut self, most: usize) -> Self {
@@ -162,7 +162,7 @@ impl DbosLayer {
         self
     }
 
-    /// Who may see and change which workflow; [`OwnersOnly`] unless said.
+    /// Who may see and change which workflow; [`OwnersOnly`] by default.
     #[must_use]
     pub fn policy(mut self, policy: impl AccessPolicy) -> Self {
         self.settings().policy = Arc::new(policy);
@@ -190,7 +190,7 @@ impl DbosLayer {
         self
     }
 
-    /// Whether what a request does belongs to the trace that its `traceparent` names, which it does unless said. At a
+    /// Whether what a request does belongs to the trace that its `traceparent` names, which it does by default. At a
     /// public edge, where anybody can write that header, say `false`: then a trace of its own begins, linked to the
     /// other one.
     #[cfg(feature = "otel")]
@@ -215,7 +215,7 @@ impl DbosLayer {
     }
 
     /// The path at which the [API about workflows](crate::WorkflowApi) is mounted, for the links in the answers of the
-    /// application's own handlers; `/dbos` unless said. The API itself finds out where it is.
+    /// application's own handlers; `/dbos` by default. The API itself finds out where it is.
     #[must_use]
     pub fn api_at(mut self, path: &str) -> Self {
         self.settings().links = Links::below(path);
@@ -240,6 +240,17 @@ impl From<Dbos> for DbosLayer {
 }
 
 impl Settings {
+    /// A payload as it is given out. With a redactor, what only another language reads is null: there is nothing in it that
+    /// could be redacted.
+    pub(crate) fn shown(&self, workflow: &str, field: Field<'_>, payload: &Payload) -> Value {
+        if self.redactor.is_none() {
+            return payload.value();
+        }
+        let mut value = payload.json().unwrap_or_default();
+        self.redact(workflow, field, &mut value);
+        value
+    }
+
     /// Shows a payload to the redactor, if there is one.
     pub(crate) fn redact(&self, workflow: &str, field: Field<'_>, value: &mut Value) {
         if let Some(redactor) = &self.redactor {

@@ -1,12 +1,21 @@
 //! Durable HTTP for axum: handlers start workflows of [`dbos_runtime`] exactly once per idempotency key.
 //!
+//! ```toml
+//! [dependencies]
+//! dbos-runtime = "0.1"                                      # its features choose the databases
+//! dbos-axum = { version = "0.1", features = ["admin"] }     # also: metrics, openapi, otel, webhooks
+//! axum = "0.8"
+//! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["macros", "net", "rt-multi-thread"] }
+//! ```
+//!
 //! A whole application: a checkout that survives crashes, and does not charge twice when the customer clicks twice.
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use axum::{Router, routing::post};
-//! use dbos_axum::{DbosCtx, DbosLayer, Json, PreferWait, Problem, Reply, Scoped};
+//! use dbos_axum::{DbosCtx, DbosLayer, Json, PreferWait, Problem, Reply};
 //! use dbos_runtime::{Ctx, Dbos, Error, workflow};
 //! use serde::{Deserialize, Serialize};
 //! use tokio::net::TcpListener;
@@ -43,7 +52,7 @@
 //!     let dbos = Dbos::builder("shop").database_url(url).register(checkout).launch().await?;
 //!     let app = Router::new()
 //!         .route("/checkout", post(post_checkout))
-//!         .layer(DbosLayer::new(dbos.clone()).idempotency(Scoped::default()))
+//!         .layer(DbosLayer::new(dbos.clone()))
 //!         .fallback(dbos_axum::not_found);
 //!     let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! #   let address = listener.local_addr()?;
@@ -87,12 +96,17 @@
 //!   [`Verbatim`].
 //! * A handler answers with [`Started`], with [`Reply`] when it waits as long as the client's [`PreferWait`] says, with
 //!   [`Sent`], with [`EventReply`], or with [`StreamSse`], a workflow's stream as server-sent events.
-//! * [`WorkflowApi`] is a router: clients start what is exposed, follow it, answer and cancel it, each their own.
-//! * `Webhooks` takes signed deliveries of other services, and hands each to a workflow once.
+//! * [`WorkflowApi`] is a router: clients start the workflows you expose, and follow, message and cancel their own.
+//! * `Webhooks` takes signed messages from other services, and hands each to a workflow once.
 //! * `Admin` has the routes of the DBOS admin servers, `MetricsPage` a page for Prometheus.
-//! * Routers are locked by a type: an extractor that says who asks, such as [`BearerToken`]. Open is [`AllowAnyone`].
+//! * Each router names its extractor in its type: it says who is asking, like [`BearerToken`]. [`AllowAnyone`] lets
+//!   everybody in.
 //! * Everything that goes wrong is a [`Problem`].
-//! * [`serve`] is an HTTP server with time limits, which ends in order.
+//! * [`serve`] is an HTTP server with time limits that shuts down cleanly.
+//!
+//! A 202 leads to the [`WorkflowApi`]: mount one, at `/dbos` or where [`DbosLayer::api_at`] says. The guide in `docs/guide`
+//! of the source has a page for each of these. The crate logs with `tracing`, under `dbos_axum`; what answers do not say is
+//! there, and nothing is shown without a subscriber, such as `tracing_subscriber::fmt().init()`.
 //!
 //! # All of it, mounted
 //!
@@ -103,7 +117,7 @@
 use axum::Router;
 use axum::extract::FromRef;
 use dbos_axum::webhooks::{Deliver, Misconfigured, StandardWebhooks, Webhooks};
-use dbos_axum::{Admin, AllowAnyone, BearerToken, DbosLayer, Problem, Tokens, WorkflowApi};
+use dbos_axum::{Admin, AllowAnyone, BearerToken, DbosLayer, Problem, ReadOnly, Tokens, WorkflowApi};
 use dbos_runtime::{Ctx, Dbos, Error, WorkflowId, workflow};
 use serde::Deserialize;
 
@@ -130,7 +144,8 @@ impl FromRef<App> for Tokens {
 }
 
 fn app(dbos: Dbos, operators: Tokens, secret: &str) -> Result<Router, Misconfigured> {
-    let layer = DbosLayer::new(dbos.clone());
+    // Whether an order is paid, the payment provider says, and no customer.
+    let layer = DbosLayer::new(dbos.clone()).policy(ReadOnly);
     let hooks = Webhooks::new(layer.clone()).source(
         "payments",
         StandardWebhooks::new(secret)?,
@@ -154,8 +169,8 @@ fn app(dbos: Dbos, operators: Tokens, secret: &str) -> Result<Router, Misconfigu
 //! * `metrics`: `Metrics` and `MetricsPage`, a page for Prometheus.
 //! * `openapi`: the OpenAPI documents of the routers, in the module `openapi`.
 //! * `otel`: what a request starts belongs to the request's trace, and the module `otel` exports traces.
-//! * `serve`, on unless turned off: [`serve`] and [`terminated`].
-//! * `webhooks`: the module `webhooks`, for signed deliveries from outside and callbacks.
+//! * `serve`, on by default: [`serve`] and [`terminated`].
+//! * `webhooks`: the module `webhooks`, for signed webhooks and callbacks.
 //!
 //! The databases are chosen with the features of [`dbos_runtime`].
 
@@ -178,6 +193,7 @@ mod guide;
 mod ids;
 mod json;
 mod key;
+mod keyed_start;
 mod layer;
 mod links;
 mod meter;
@@ -202,7 +218,7 @@ mod trace;
 
 pub use dbos_runtime::Outcome;
 
-pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+pub use access::{AccessPolicy, Action, AnyOwner, OwnersOnly, ReadOnly};
 #[cfg(feature = "admin")]
 pub use admin::Admin;
 pub use api::{Exposed, StartOption, WorkflowApi};
@@ -213,6 +229,7 @@ pub use fallback::{method_not_allowed, not_found};
 pub use ids::{LastEventId, WorkflowId};
 pub use json::Json;
 pub use key::IdempotencyKey;
+pub use keyed_start::KeyedStart;
 pub use layer::{Concurrent, DbosLayer, DbosService};
 #[cfg(feature = "metrics")]
 pub use meter::{Metrics, MetricsPage, RecorderTaken};

@@ -10,7 +10,7 @@ use crate::seen::Seen;
 
 /// The caller of a request, as the application has authenticated them: a user of a tenant, with roles.
 ///
-/// Idempotency keys are scoped to it, and a workflow remembers it. [`DbosCtx::owner`](crate::DbosCtx::owner) takes
+/// Idempotency keys are scoped to it, and a workflow remembers it. [`DbosCtx::on_behalf_of`](crate::DbosCtx::on_behalf_of) takes
 /// one, from any type that is [`IntoPrincipal`]. An authenticating middleware may also put one into the request's
 /// extensions; then every [`DbosCtx`](crate::DbosCtx) finds it there, and so does this type as an extractor.
 ///

@@ -22,6 +22,9 @@ pub enum Field<'a> {
 
 /// Sees each payload before a router of this crate gives it out, and may change it.
 ///
+/// What only another language reads, such as a pickled value of Python, cannot be redacted. Where there is a redactor, an event
+/// or a value of a stream that is stored so is given out as `null`, and a result as the name of its format.
+///
 /// # Examples
 ///
 /// ```

@@ -36,7 +36,8 @@ pub(crate) struct Asked {
 /// A workflow that was started, or found under the request's key.
 ///
 /// As a response it is 202 with the workflow's id, its status and where to ask for more, in the body and in
-/// `dbos-workflow-id` and `Location`. A workflow that was found is marked `Idempotent-Replayed: true`.
+/// `dbos-workflow-id` and `Location`, which leads to the [`WorkflowApi`](crate::WorkflowApi): mount one, at `/dbos` or
+/// where [`api_at`](crate::DbosLayer::api_at) says. A workflow that was found is marked `Idempotent-Replayed: true`.
 ///
 /// To answer with the result instead, [`wait`](Self::wait) for it.
 #[derive(Debug)]

@@ -41,11 +41,12 @@ impl Verb {
     }
 }
 
-/// A router of the table's rows, with problems for everything else. It is meant to be nested: a fallback of the outer
-/// router must not answer for it.
+/// A router of the table's rows and of those that are in no table, with problems for everything else. It is meant to be
+/// nested: a fallback of the outer router must not answer for it.
 pub(crate) fn router<S, O: Copy>(
     table: &[Route<O>],
     handler: impl Fn(O, MethodFilter) -> MethodRouter<S>,
+    extra: Vec<(&str, MethodRouter<S>)>,
 ) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -57,6 +58,8 @@ where
         router.route(row.path, answers)
     };
     let router = table.iter().fold(Router::new(), add);
+    let router = extra.into_iter().fold(router, |router, (path, answers)| router.route(path, answers));
+    // Only the routes that are there by now are told.
     let router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
     router.layer(map_response(unstored))
 }

@@ -15,8 +15,8 @@ const ANONYMOUS_BYTES: usize = 32;
 const SEGMENT_BYTES: usize = 128;
 /// Separates a sub-key; no key has it.
 pub(crate) const SUB: char = '!';
-/// Ids that others make: schedules, the runtimes' own workflows, this crate's.
-const RESERVED: [&str; 5] = ["sched-", "dbos", "_dbos", "h1:", "wh:"];
+/// Ids and keys that others make: schedules, the runtimes' own workflows, this crate's.
+const RESERVED: [&str; 6] = ["sched-", "dbos", "_dbos", "h1:", "wh:", "cb:"];
 
 /// Keys belong to the caller who sent them: the default.
 ///
@@ -32,8 +32,11 @@ pub struct Scoped;
 /// A key is the workflow's id as it stands, as in the other DBOS SDKs.
 ///
 /// For use among services that trust each other: whoever knows the id of a workflow can attach to it, and an id like
-/// `inv-7-1` is also the first child of `inv-7`. Ids that begin with `sched-`, `dbos`, `_dbos`, `h1:` or `wh:` are
+/// `inv-7-1` is also the first child of `inv-7`. Keys that begin with `sched-`, `dbos`, `_dbos`, `h1:`, `wh:` or `cb:` are
 /// refused.
+///
+/// A message without a topic has the key as it stands too. One with a topic has a key of that topic, where the other SDKs
+/// would drop the second of two messages to different topics.
 #[derive(Clone, Copy, Debug)]
 pub struct Verbatim;
 
@@ -75,18 +78,19 @@ impl KeyMapping {
 
     /// The id of the workflow of that name.
     pub(crate) fn workflow_id(self, workflow: &str, keyed: Keyed<'_>) -> Result<WorkflowId, Problem> {
-        let id = self.text(workflow, keyed)?;
-        if self.is_verbatim() && RESERVED.iter().any(|prefix| id.starts_with(prefix)) {
-            return Err(refused(
-                "A workflow's id must not begin with 'sched-', 'dbos', '_dbos', 'h1:' or 'wh:'.",
-            ));
-        }
-        Ok(WorkflowId::parse(id)?)
+        Ok(WorkflowId::parse(self.text(workflow, keyed)?)?)
     }
 
     /// The key of a message on that topic.
     pub(crate) fn message_key(self, topic: &str, keyed: Keyed<'_>) -> Result<String, Problem> {
-        self.text(topic, keyed)
+        let mut key = self.text(topic, keyed)?;
+        if self.is_verbatim() && !topic.is_empty() {
+            // Behind the place of a sub-key. Where there is none the place is empty, and no sub-key's segment is.
+            key.extend(keyed.sub_key.is_none().then_some(SUB));
+            key.push(SUB);
+            key.push_str(&segment(topic));
+        }
+        Ok(key)
     }
 
     fn text(self, name: &str, keyed: Keyed<'_>) -> Result<String, Problem> {
@@ -96,6 +100,9 @@ impl KeyMapping {
             key.push_str(&segment(sub_key));
         }
         match self.0 {
+            Rule::Verbatim if RESERVED.iter().any(|prefix| key.starts_with(prefix)) => {
+                Err(refused("A key must not begin with 'sched-', 'dbos', '_dbos', 'h1:', 'wh:' or 'cb:'."))
+            }
             Rule::Verbatim => Ok(key),
             // The scope comes last: every id of ours ends in 32 hex digits behind a colon, which the id of a child,
             // `{parent}-{n}`, never does.
@@ -239,12 +246,32 @@ mod tests {
             ("_dbos_internal", None),
             ("h1:checkout:k:0", None),
             ("wh:stripe:1", None),
+            ("cb:0f", None),
         ];
         for (key, expected) in cases {
             let key: IdempotencyKey = key.parse().unwrap();
             let keyed = Keyed { key: &key, sub_key: None, owner: &nobody };
             let id = KeyMapping::from(Verbatim).workflow_id("any", keyed);
             assert_eq!(id.as_ref().ok().map(WorkflowId::as_str), expected, "{key:?} {id:?}");
+            let message = KeyMapping::from(Verbatim).message_key("", keyed);
+            assert_eq!(message.as_deref().ok(), expected, "{key:?} {message:?}");
+        }
+    }
+
+    #[test]
+    fn a_verbatim_key_is_another_for_each_topic_and_each_name() {
+        let nobody = Principal::anonymous();
+        let key: IdempotencyKey = "k".parse().unwrap();
+        let cases = [
+            (None, "", "k"),
+            (None, "a", "k!!a"),
+            (Some("a"), "", "k!a"),
+            (Some("a"), "b", "k!a!b"),
+            (Some("b"), "a", "k!b!a"),
+        ];
+        for (sub_key, topic, expected) in cases {
+            let keyed = Keyed { key: &key, sub_key, owner: &nobody };
+            assert_eq!(KeyMapping::from(Verbatim).message_key(topic, keyed).unwrap(), expected);
         }
     }
 }

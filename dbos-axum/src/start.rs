@@ -7,11 +7,11 @@ use http::HeaderValue;
 use http::header::RETRY_AFTER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Map;
 use tracing::Span;
 
-use crate::access::{Action, TENANT};
+use crate::access::Action;
 use crate::ctx::DbosCtx;
+use crate::keyed_start::KeyedStart;
 use crate::layer::Concurrent;
 use crate::meter;
 use crate::problem::{self, Problem};
@@ -22,6 +22,8 @@ impl DbosCtx {
     /// Starts a workflow under the request's idempotency key, or finds the one that the key has started. Without a
     /// key, it starts one under a fresh id.
     ///
+    /// What is returned can be [configured](KeyedStart) before it is awaited: with a queue, for example.
+    ///
     /// # Errors
     ///
     /// 400 for a key that is missing or not valid, 422 for one that was used with another input, 409 when the id
@@ -30,34 +32,38 @@ impl DbosCtx {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it may or may not have started the workflow; the same request again tells.
-    pub async fn start<W: Target>(
-        &self,
-        workflow: W,
-        input: W::Input,
-    ) -> Result<Started<W::Output>, Problem> {
-        self.start_with(&workflow, input, |start| start).await
+    /// Dropping it once polled may or may not have started the workflow; the same request again tells.
+    #[expect(clippy::needless_pass_by_value, reason = "a start reads as the call of the workflow")]
+    pub fn start<W: Target>(&self, workflow: W, input: W::Input) -> KeyedStart<W::Output> {
+        self.start_as(&workflow, input)
     }
 
-    /// The same, with more to say about the start, and with the result read as an `O`.
-    pub(crate) async fn start_with<W, O>(
-        &self,
-        workflow: &W,
-        input: W::Input,
-        options: impl FnOnce(Start<O, Error>) -> Start<O, Error>,
-    ) -> Result<Started<O>, Problem>
+    /// The same, with the result read as an `O`.
+    pub(crate) fn start_as<W, O>(&self, workflow: &W, input: W::Input) -> KeyedStart<O>
     where
         W: Target,
         O: Serialize + DeserializeOwned + Send + 'static,
     {
+        let start = self.dbos().start(Erased(workflow, PhantomData), input);
+        KeyedStart::new(self.clone(), workflow.name(), start)
+    }
+
+    /// Starts it, once for the key.
+    pub(crate) async fn perform<O>(
+        &self,
+        workflow: &str,
+        start: Result<Start<O, Error>, Problem>,
+    ) -> Result<Started<O>, Problem>
+    where
+        O: Serialize + DeserializeOwned + Send + 'static,
+    {
         let claim = format!("start!{}", self.sub_key.as_deref().unwrap_or_default());
-        let span = self.trace.start(workflow.name());
+        let span = self.trace.start(workflow);
         let starting = async {
             let mapping = self.scope.settings.mapping;
-            let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow.name(), keyed)).transpose()?;
-            let start = options(self.dbos().start(Erased(workflow, PhantomData), input));
-            match self.configured(start, id).await {
-                Ok(handle) => self.found(workflow.name(), handle, &span).await,
+            let id = self.keyed()?.map(|keyed| mapping.workflow_id(workflow, keyed)).transpose()?;
+            match self.configured(start?, id.clone()).await {
+                Ok(handle) => self.found(workflow, id.as_ref(), handle, &span).await,
                 Err(error) => Err(self.refused(error).await),
             }
         };
@@ -75,7 +81,7 @@ impl DbosCtx {
             None => start,
         };
         match self.owner.tenant() {
-            Some(tenant) => start.attributes(&Map::from_iter([(TENANT.to_owned(), tenant.into())])),
+            Some(tenant) => start.authenticated_tenant(tenant),
             None => start,
         }
     }
@@ -101,6 +107,7 @@ impl DbosCtx {
     async fn found<O>(
         &self,
         workflow: &str,
+        asked: Option<&WorkflowId>,
         handle: WorkflowHandle<O>,
         span: &Span,
     ) -> Result<Started<O>, Problem> {
@@ -112,7 +119,13 @@ impl DbosCtx {
         }
         let info = handle.status().await?;
         if !self.may(Action::Read, &info) {
-            return Err(taken(handle.id()));
+            // Another id holds the deduplication id, and whose that is concerns nobody else.
+            let ours = asked == Some(handle.id());
+            return Err(if ours {
+                taken(handle.id())
+            } else {
+                Problem::of(problem::DEDUPLICATED).named(ErrorKind::QueueDeduplicated)
+            });
         }
         trace::link(span, &info);
         let ended = info.status.is_some_and(WorkflowStatus::is_terminal);

@@ -1,8 +1,19 @@
 //! Durable workflows in Rust: ordinary async functions that survive any crash, on SQLite or Postgres.
 //!
 //! A workflow is an `async fn` whose steps are recorded in a database as they happen. When the process dies, the next
-//! one goes on where it stopped: recorded steps are answered from the record, the rest runs. There is no server. The
-//! database is the official DBOS system database, so programs in Python, TypeScript, Go and Java can read it.
+//! one continues where it stopped: recorded steps are answered from the record, the rest runs. There is no server. The
+//! database is the official DBOS system database. Programs in Python and TypeScript (tested), Go and Java (the same
+//! schema) and plain SQL can start these workflows and be started by them.
+//!
+//! ```toml
+//! [dependencies]
+//! dbos-runtime = "0.1"
+//! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! The guide in `docs/guide` of the source has a page for each capability. For axum applications there is the crate
+//! `dbos-axum`.
 //!
 //! # A whole program
 //!
@@ -36,15 +47,15 @@
 //!
 //! #[workflow]
 //! async fn checkout(ctx: Ctx, cart: Cart) -> Result<String, ShopError> {
-//!     // At least once, never again after its result is recorded. A refusal is an answer, not a reason to try again.
+//!     // At least once, and never again once its result is recorded. A refusal is an answer, not a reason to retry.
 //!     let charged = ctx
 //!         .step("charge", || charge(cart.cents))
 //!         .retry(Retry::times(3))
 //!         .retry_if(|error| !matches!(error, ShopError::Declined))
 //!         .await?;
-//!     // Published for whoever waits for it, exactly once.
+//!     // Published exactly once, for whoever waits for it.
 //!     ctx.set_event("charged", &charged).await?;
-//!     // Waits through restarts; `None` when the time is up.
+//!     // Survives restarts; `None` when the time is up.
 //!     let note = ctx.recv::<String>("note").timeout(Duration::from_secs(60)).await?;
 //!     Ok(format!("{charged} {}: {}", ctx.state().currency, note.unwrap_or_default()))
 //! }
@@ -81,9 +92,9 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Dbos`] | a launched runtime: starts, addresses and observes workflows; cheap to clone |
+//! | [`Dbos`] | a launched runtime: starts and observes workflows, and sends to them; cheap to clone |
 //! | [`workflow`](macro@workflow) | makes an `async fn` a workflow: named, typed, registered with [`Builder::register`] |
-//! | [`Ctx`] | what a workflow's body is given: the state, and the durable verbs |
+//! | [`Ctx`] | what a workflow is given: the application's state, and the durable calls |
 //! | [`WorkflowHandle`] | a started workflow: its id, its status, its result |
 //! | [`Workflows`] | the workflows of the database: listed, counted, changed, moved, deleted |
 //! | [`Datasource`] | the application's own tables, written by steps exactly once with [`Ctx::transaction`] |
@@ -91,16 +102,21 @@
 //!
 //! # Rules for a workflow's body
 //!
-//! Its steps must be asked for in the same order in every run. So time, chance and the world outside belong into steps
-//! ([`Ctx::now`], [`Ctx::uuid`], [`Ctx::random`] are ready-made), and a decision must follow from the input and from what
-//! steps returned. Steps may run side by side with `join!`: each takes its number where it is called. A step that asks
-//! for another name than the recorded one is refused with [`ErrorKind::UnexpectedStep`].
+//! Steps must be called in the same order in every run. So anything that depends on time, randomness or the outside world
+//! belongs in a step ([`Ctx::now`], [`Ctx::uuid`] and [`Ctx::random`] are ready-made), and a decision may depend only on the
+//! input and on what steps returned. Steps may run concurrently with `join!`: each takes its number where it is called. A
+//! step whose name differs from the recorded one is refused with [`ErrorKind::UnexpectedStep`].
+//!
+//! # Logs
+//!
+//! The runtime logs with `tracing`, under `dbos_runtime`. Without a subscriber nothing is shown, so install one first, for
+//! example `tracing_subscriber::fmt().init()`.
 //!
 //! # Features
 //!
-//! `postgres`, `sqlite` (both on unless turned off; each builds without the other), `macros`, `tls` (encrypted
+//! `postgres`, `sqlite` (both on by default; either builds alone), `macros` (on by default), `tls` (encrypted
 //! connections to Postgres), `any` (a [`Datasource`] over `sqlx::Any`, for code that runs on both), `otel` (workflows
-//! belong to the trace in which they are started), `failpoints` (named commit boundaries for crash tests; never in
+//! belong to the trace in which they were started), `failpoints` (named commit boundaries for crash tests; never in
 //! production).
 
 mod config;

@@ -97,29 +97,49 @@ pub(crate) struct Clock {
     started: Instant,
     /// The database's milliseconds at `started`.
     base: AtomicI64,
+    /// What it has shown last.
+    latest: AtomicI64,
+}
+
+/// By how much the clock is set for reasons of its own, such as a slow answer. What is more was done to the database's
+/// clock, or the machine has slept.
+pub(crate) const JITTER: Duration = Duration::from_secs(1);
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            base: AtomicI64::new(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
-        }
+        Self { started: Instant::now(), base: AtomicI64::new(millis(wall)), latest: AtomicI64::new(0) }
     }
 
-    /// Sets the clock to what the database said just now.
-    pub(crate) fn anchor(&self, database: Timestamp) {
-        self.base.store(database.0.saturating_sub(self.elapsed()), Ordering::Relaxed);
+    /// Takes account of what the database said, some time between the question and now. A clock that may be right is left
+    /// alone: otherwise it would jump to and fro as answers come sooner or later.
+    pub(crate) fn anchor(&self, database: Timestamp, asked: Instant) {
+        let now = self.elapsed();
+        let asked = millis(asked.saturating_duration_since(self.started)).min(now);
+        let right = database.0.saturating_sub(now)..=database.0.saturating_sub(asked);
+        let _ = self.base.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |base| {
+            Some(base.clamp(*right.start(), *right.end()))
+        });
     }
 
+    /// Does not go back, unless the database's clock was set back.
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp(self.base.load(Ordering::Relaxed).saturating_add(self.elapsed()))
+        let now = self.base.load(Ordering::Relaxed).saturating_add(self.elapsed());
+        let latest = self.latest.fetch_max(now, Ordering::Relaxed);
+        if latest.saturating_sub(now) > millis(JITTER) {
+            self.latest.store(now, Ordering::Relaxed);
+            return Timestamp(now);
+        }
+        Timestamp(now.max(latest))
     }
 
     fn elapsed(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+        millis(self.started.elapsed())
     }
 }
 
@@ -163,8 +183,40 @@ mod tests {
     #[test]
     fn the_clock_follows_the_database() {
         let clock = Clock::new();
-        clock.anchor(Timestamp::from_millis(1_000_000));
-        let now = clock.now().as_millis();
-        assert!((1_000_000..1_001_000).contains(&now), "{now}");
+        for database in [1_000_000, 9_000_000_000_000, 5] {
+            let asked = Instant::now();
+            clock.anchor(Timestamp::from_millis(database), asked);
+            let now = clock.now().as_millis();
+            let most = database + millis(asked.elapsed());
+            assert!((database..=most + 1).contains(&now), "{now} is not between {database} and {most}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_does_not_move_the_clock() {
+        let ago = |millis| Instant::now().checked_sub(Duration::from_millis(millis)).unwrap();
+        let clock = Clock { started: ago(2_000), base: AtomicI64::new(0), latest: AtomicI64::new(0) };
+        clock.anchor(Timestamp::from_millis(1_000_000), Instant::now());
+        let right = clock.base.load(Ordering::Relaxed);
+        for (said, asked) in [(1_000, 1_500), (500, 1_900), (1_500, 1_800)] {
+            let database = right + clock.elapsed() - said;
+            clock.anchor(Timestamp::from_millis(database), ago(u64::try_from(asked).unwrap()));
+            assert_eq!(clock.base.load(Ordering::Relaxed), right, "said {said} ms ago, asked {asked} ms ago");
+        }
+        // One that contradicts it does, as little as it may.
+        let database = right + clock.elapsed() + 700;
+        clock.anchor(Timestamp::from_millis(database), ago(1_000));
+        assert!((right + 650..=right + 700).contains(&clock.base.load(Ordering::Relaxed)));
+    }
+
+    #[test]
+    fn it_stands_still_rather_than_going_back_a_little() {
+        let clock = Clock::new();
+        clock.anchor(Timestamp::from_millis(1_000_000), Instant::now());
+        let before = clock.now();
+        clock.base.fetch_sub(500, Ordering::Relaxed);
+        assert!(clock.now() >= before);
+        clock.base.fetch_sub(500_000, Ordering::Relaxed);
+        assert!(clock.now() < before, "the database's clock was set back");
     }
 }

@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use dbos_axum::{
-    Admin, BearerToken, DbosLayer, Metrics, MetricsPage, Problem, WorkflowApi, method_not_allowed, not_found,
+    Admin, BearerToken, DbosLayer, Metrics, MetricsPage, Problem, ReadOnly, WorkflowApi, method_not_allowed,
+    not_found,
 };
 use tower_http::csrf::CsrfLayer;
 
 use crate::error::StartError;
-use crate::http::visitor::{LookOnly, Visitor};
+use crate::http::visitor::Visitor;
 use crate::state::AppState;
 use crate::{http, provider};
 
@@ -20,7 +21,9 @@ use crate::{http, provider};
 ///
 /// The secret of the webhook is too easy to guess, or something else in this process counts requests.
 pub fn app(state: AppState) -> Result<Router, StartError> {
-    let layer = DbosLayer::new(state.dbos.clone()).policy(LookOnly);
+    // Visitors look at their workflows and do nothing else: a message would be a payment that nobody made, and a cancelled
+    // purchase would keep its widget.
+    let layer = DbosLayer::new(state.dbos.clone()).policy(ReadOnly);
     let admin = Admin::<BearerToken>::new(state.dbos.clone());
     let metrics = MetricsPage::<BearerToken>::new(Metrics::install(state.dbos.clone())?);
     let webhooks = http::payment::webhooks(&state.dbos, &state.webhook_secret)?;

@@ -40,7 +40,7 @@ async fn serve(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     // Before the launch: a second shop on the same port must not take up the work of the first.
     let listener = listen(&settings.addr).await?;
     let addr = listener.local_addr()?;
-    settings.shop_url = format!("http://{addr}");
+    settings = settings.at(addr);
     let made_up = settings.admin_token.is_none().then(Secret::token);
     let welcome = welcome(&settings, made_up.as_ref());
     settings.admin_token = settings.admin_token.or(made_up);

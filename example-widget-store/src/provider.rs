@@ -87,7 +87,7 @@ async fn decide(
 impl Provider {
     /// Sends a signed message.
     async fn tell(&self, body: &str) -> Result<StatusCode, Problem> {
-        // The same news have the same id, however often they are sent: by it the shop knows what it has heard already.
+        // The same news has the same id, however often it is sent: that is how the shop knows what it has heard already.
         let id = Sha256::digest(body).iter().take(16).fold("msg_".to_owned(), |mut id, byte| {
             // Writing to a string does not fail.
             let _ = write!(id, "{byte:02x}");

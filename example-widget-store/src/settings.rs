@@ -1,5 +1,6 @@
 //! What can be set, from the environment and the command line.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +15,7 @@ A shop whose checkout survives any crash.
 
 Usage: example-widget-store [--no-crash] [--help]
 
-  --no-crash   There is no endpoint that crashes the shop.
+  --no-crash   There is no endpoint that crashes the shop. At other addresses than loopback there is none anyway.
   --help       Show this text.
 
 Environment:
@@ -69,7 +70,7 @@ pub struct Settings {
     pub payment_timeout: Duration,
     /// How long a request waits for a workflow to answer.
     pub patience: Duration,
-    /// Whether everybody may crash the shop.
+    /// Whether everybody may crash the shop. At an address that others can reach nobody may.
     pub crash: bool,
     /// Who has this bearer token may manage the workflows. Made up at the start unless set.
     pub admin_token: Option<Secret>,
@@ -115,6 +116,12 @@ impl Settings {
         settings.admin_token = given("WIDGET_ADMIN_TOKEN").map(Secret::new);
         settings.webhook_secret = given("WIDGET_WEBHOOK_SECRET").map(Secret::new);
         Ok(settings)
+    }
+
+    /// The same, for a shop that listens at this address.
+    pub fn at(self, address: SocketAddr) -> Self {
+        let crash = self.crash && address.ip().is_loopback();
+        Self { crash, shop_url: format!("http://{address}"), ..self }
     }
 
     /// The database as it may be shown: without its password.
@@ -183,6 +190,22 @@ mod tests {
     #[test]
     fn the_crash_button_can_be_taken_away() {
         check(&["--no-crash"], &[], Ok(Request::Serve(Settings { crash: false, ..Settings::default() })));
+    }
+
+    #[test]
+    fn only_a_shop_that_nobody_else_can_reach_has_the_button() {
+        let cases = [
+            ("127.0.0.1:80", true, true),
+            ("[::1]:80", true, true),
+            ("127.0.0.1:80", false, false),
+            ("0.0.0.0:80", true, false),
+            ("[::]:80", true, false),
+            ("10.0.0.7:80", true, false),
+        ];
+        for (address, wanted, there) in cases {
+            let settings = Settings { crash: wanted, ..Settings::default() }.at(address.parse().unwrap());
+            assert_eq!((settings.crash, settings.shop_url), (there, format!("http://{address}")));
+        }
     }
 
     #[test]

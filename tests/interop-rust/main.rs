@@ -1,8 +1,8 @@
 //! The Rust application of the interoperability demo: one of several that share a system database, each in its own
 //! language.
 //!
-//! `DBOS_SYSTEM_DATABASE_URL` names the database, `PORT` the port (8005 unless said), `INTEROP_APP_NAME` the application
-//! (`interop-rust` unless said).
+//! `DBOS_SYSTEM_DATABASE_URL` names the database, `PORT` the port (8005 by default), `INTEROP_APP_NAME` the application
+//! (`interop-rust` by default).
 
 mod contract;
 mod http;

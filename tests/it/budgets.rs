@@ -1,6 +1,7 @@
 //! What each operation costs in statements, counted by a proxy before Postgres, so that none can creep back.
 //!
-//! Statements that send hints to other processes (`pg_notify`) leave later and together, and are not counted.
+//! Statements that send hints to other processes (`pg_notify`) leave later and together, and are not counted. Nor are the
+//! settings of a session, once for each connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,10 +26,11 @@ struct Meter {
 }
 
 impl Meter {
-    /// What was sent since the last call, hints to other processes left out.
+    /// What was sent since the last call; hints to other processes, and what a session is told at its beginning, left out.
     fn take(&self) -> Vec<String> {
         let messages = self.proxy.take_messages();
-        messages.work().into_iter().filter(|sql| !sql.contains("pg_notify")).map(ToOwned::to_owned).collect()
+        let beside = |sql: &str| sql.contains("pg_notify") || sql.starts_with("SELECT set_config");
+        messages.work().into_iter().filter(|sql| !beside(sql)).map(ToOwned::to_owned).collect()
     }
 
     fn seen(&self, part: &str) -> usize {

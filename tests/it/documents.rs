@@ -102,6 +102,29 @@ fn every_promise_of_the_readme_names_tests_that_are_there() {
 }
 
 #[test]
+fn every_route_is_on_its_page() {
+    for (table, page, count) in [
+        ("axum/api/operation", "http-api", 10),
+        ("axum/admin/operation", "admin", 18),
+        ("axum/webhooks/operation", "webhooks", 3),
+    ] {
+        let page = fs::read_to_string(root().join(format!("docs/guide/{page}.md"))).unwrap();
+        let table = source(table);
+        let rows = table.lines().skip_while(|line| !line.contains("ROUTES")).take_while(|line| *line != "];");
+        let rows = rows.filter_map(|row| Some((row, row.split('"').nth(1)?)));
+        let rows = rows.inspect(|(row, path)| {
+            let method = if row.to_lowercase().contains("post") { "POST" } else { "GET" };
+            assert!(page.contains(&format!("`{method} {path}`")), "{method} {path}");
+        });
+        assert_eq!(rows.count(), count);
+    }
+    for page in ["http-api", "admin"] {
+        let page = fs::read_to_string(root().join(format!("docs/guide/{page}.md"))).unwrap();
+        assert!(page.contains("`GET /openapi.json`"));
+    }
+}
+
+#[test]
 fn every_page_of_the_guide_is_compiled_and_listed() {
     let crates = ["dbos-runtime", "dbos-axum"].map(|name| root().join(name).join("src/guide.rs"));
     let compiled = crates.map(|path| fs::read_to_string(path).unwrap()).concat();
@@ -122,20 +145,33 @@ fn every_page_of_the_guide_is_compiled_and_listed() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let mut documents =
-        vec!["README.md", "ARCHITECTURE.md", "DESIGN.md", "CHANGELOG.md", "docs/state_machine.md"]
-            .into_iter()
-            .map(|file| root().join(file))
-            .collect::<Vec<_>>();
+    let mut documents = vec![
+        "README.md",
+        "ARCHITECTURE.md",
+        "DESIGN.md",
+        "CHANGELOG.md",
+        "docs/state_machine.md",
+        "example-widget-store/README.md",
+    ]
+    .into_iter()
+    .map(|file| root().join(file))
+    .collect::<Vec<_>>();
     documents.extend(fs::read_dir(root().join("docs/guide")).unwrap().map(|entry| entry.unwrap().path()));
     let mut links = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             if file.ends_with(".md") && !link.contains("://") {
                 let target = document.parent().unwrap().join(file);
                 assert!(target.exists(), "{} links to {link}", document.display());
+                let text = fs::read_to_string(target).unwrap();
+                let mut headings =
+                    text.lines().filter_map(|line| Some(line.strip_prefix('#')?.trim_matches(['#', ' '])));
+                let found = headings.any(|heading| {
+                    heading.to_lowercase().replace(' ', "-").replace([',', '?'], "") == anchor
+                });
+                assert!(anchor.is_empty() || found, "{} links to {link}", document.display());
                 links += 1;
             }
         }

@@ -79,11 +79,50 @@ on_each_backend! {
         assert_eq!((number(&fresh).await, indexes(&fresh).await), (LATEST, 2));
     }
 
+    async fn a_run_that_only_migrates_registers_nothing(fresh: Fresh) {
+        let empty = Fresh::new(fresh.backend()).await;
+        builder(&empty).queue(Queue::new("q")).migrate(false).migrate_only().await.unwrap();
+        assert_eq!((number(&empty).await, indexes(&empty).await), (LATEST, 2));
+        for table in ["application_versions", "queues", "workflow_status"] {
+            assert_eq!(empty.scalar(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+        }
+        take_back(&empty).await;
+        builder(&empty).migrate_only().await.unwrap();
+        assert_eq!((number(&empty).await, indexes(&empty).await), (LATEST, 2));
+        launch_and_shut_down(builder(&empty).migrate(false)).await;
+    }
+
+    async fn what_a_launch_would_refuse_is_not_migrated(fresh: Fresh) {
+        take_back(&fresh).await;
+        let twice = || async |_: Ctx, (): ()| Ok::<_, Error>(());
+        let refused = [
+            builder(&fresh).pool_size(0),
+            builder(&fresh).application_version(""),
+            builder(&fresh).executor_id(""),
+            builder(&fresh).register_fn("w", twice()).register_fn("w", twice()),
+        ];
+        for builder in refused {
+            let error = builder.migrate_only().await.expect_err("it is refused");
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+            assert_eq!(number(&fresh).await, 123, "{error}");
+        }
+        // Another application has the version.
+        fresh.execute("INSERT INTO application_versions (version_id, version_name, application_name)
+            VALUES ('1', 'v1', 'another')").await;
+        for _ in 0..2 {
+            let error = builder(&fresh).migrate_only().await.expect_err("it is refused");
+            assert_eq!(error.kind(), ErrorKind::Initialization);
+            assert_eq!(refusal(builder(&fresh)).await, ErrorKind::Initialization);
+        }
+    }
+
     // A.27
     async fn a_sharded_schema_is_refused(fresh: Fresh) {
         fresh.execute("ALTER TABLE workflow_status ADD COLUMN shard_key TEXT").await;
         assert_eq!(refusal(builder(&fresh)).await, ErrorKind::Initialization);
         assert_eq!(refusal(builder(&fresh).migrate(false)).await, ErrorKind::Initialization);
+        let error = builder(&fresh).migrate_only().await.expect_err("it is refused");
+        assert_eq!(error.kind(), ErrorKind::Initialization);
     }
 }
 
@@ -171,7 +210,9 @@ async fn s32_a_role_that_may_create_nothing_runs_what_another_one_has_migrated()
     let fresh = harness::fresh(Backend::Postgres).await;
     // A role that every server has, with the rights of docs/guide/security.md.
     let grants = "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA dbos TO pg_monitor;
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO pg_monitor";
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO pg_monitor;
+        ALTER DEFAULT PRIVILEGES IN SCHEMA dbos GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO pg_monitor;
+        CREATE TABLE dbos.of_a_later_release (n INT)";
     fresh.execute(grants).await;
     let separator = if fresh.url().contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}options=-c%20role%3Dpg_monitor", fresh.url());
@@ -180,6 +221,10 @@ async fn s32_a_role_that_may_create_nothing_runs_what_another_one_has_migrated()
         let refused = sqlx::raw_sql(forbidden).execute(&mut modest).await.unwrap_err();
         assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("42501"));
     }
+
+    let written =
+        sqlx::raw_sql("INSERT INTO dbos.of_a_later_release VALUES (1)").execute(&mut modest).await.unwrap();
+    assert_eq!(written.rows_affected(), 1);
 
     let greet = async |ctx: Ctx, name: String| {
         let greeting = ctx.step("greet", async || Ok(format!("hello {name}"))).await?;

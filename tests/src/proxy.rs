@@ -33,6 +33,21 @@ pub enum Mode {
     BlackHole,
     /// New connections are reset. Those that stand go on.
     RefuseNew,
+    /// New connections are answered with an error instead of a session. Those that stand go on.
+    RefuseLogin(Farewell),
+}
+
+/// The error with which somebody between client and server ends a connection: a severity and a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Farewell(pub &'static str, pub &'static str);
+
+impl Farewell {
+    /// The message, as poolers send it: without the routine that Postgres names.
+    fn message(self) -> Vec<u8> {
+        let fields = format!("S{0}\0V{0}\0C{1}\0Mserver conn crashed?\0\0", self.0, self.1);
+        let length = u32::try_from(fields.len() + 4).unwrap_or_default();
+        [b"E".as_slice(), &length.to_be_bytes(), fields.as_bytes()].concat()
+    }
 }
 
 /// What clients have sent.
@@ -70,6 +85,8 @@ impl Proxy {
             resets: watch::Sender::new(()),
             fault: Mutex::new(None),
             cuts: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            farewell: Mutex::new(None),
             messages: Mutex::new(Messages::default()),
         });
         let mut accepting = JoinSet::new();
@@ -112,6 +129,16 @@ impl Proxy {
         self.network.cuts.load(Ordering::Acquire)
     }
 
+    /// From now on a client whose answer is lost is told so, instead of being reset.
+    pub fn say_farewell(&self, farewell: Farewell) {
+        *lock(&self.network.farewell) = Some(farewell);
+    }
+
+    /// How many new connections were refused.
+    pub fn refused(&self) -> usize {
+        self.network.refused.load(Ordering::Acquire)
+    }
+
     /// Resets every connection that stands.
     pub fn reset_all(&self) {
         self.network.resets.send_replace(());
@@ -147,6 +174,8 @@ struct Network {
     resets: watch::Sender<()>,
     fault: Mutex<Option<Fault>>,
     cuts: AtomicUsize,
+    refused: AtomicUsize,
+    farewell: Mutex<Option<Farewell>>,
     messages: Mutex<Messages>,
 }
 
@@ -179,8 +208,17 @@ async fn connection(
     network: Arc<Network>,
     mut resets: watch::Receiver<()>,
 ) -> io::Result<()> {
-    if network.passage().await == Mode::RefuseNew {
-        return client.set_zero_linger();
+    match network.passage().await {
+        Mode::RefuseNew => {
+            network.refused.fetch_add(1, Ordering::Release);
+            return client.set_zero_linger();
+        }
+        Mode::RefuseLogin(farewell) => {
+            startup_message(&mut client, &network).await?;
+            network.refused.fetch_add(1, Ordering::Release);
+            return client.write_all(&farewell.message()).await;
+        }
+        _ => {}
     }
     let mut server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
@@ -197,7 +235,8 @@ async fn connection(
 }
 
 async fn relay(client: &mut TcpStream, server: &mut TcpStream, network: &Network) -> io::Result<End> {
-    let buffer = start_up(client, server, network).await?;
+    let (message, buffer) = startup_message(client, network).await?;
+    server.write_all(&message).await?;
     let lost = AtomicUsize::new(0);
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
@@ -207,8 +246,8 @@ async fn relay(client: &mut TcpStream, server: &mut TcpStream, network: &Network
     }
 }
 
-/// Passes the first message on, the only one without a type. Returns what came behind it.
-async fn start_up(client: &mut TcpStream, server: &mut TcpStream, network: &Network) -> io::Result<BytesMut> {
+/// The first message, the only one without a type, and what came behind it.
+async fn startup_message(client: &mut TcpStream, network: &Network) -> io::Result<(BytesMut, BytesMut)> {
     // The codes by which a client asks for TLS or for GSSAPI encryption. We have neither.
     const ENCRYPTION: [u32; 2] = [80_877_103, 80_877_104];
     let mut buffer = BytesMut::new();
@@ -222,8 +261,7 @@ async fn start_up(client: &mut TcpStream, server: &mut TcpStream, network: &Netw
         if number(&message, 4).is_some_and(|code| ENCRYPTION.contains(&code)) {
             client.write_all(b"N").await?;
         } else {
-            server.write_all(&message).await?;
-            return Ok(buffer);
+            return Ok((message, buffer));
         }
     }
 }
@@ -295,7 +333,10 @@ async fn downward(
         }
         if cut {
             network.cuts.fetch_add(1, Ordering::Release);
-            return Ok(End::Reset);
+            let farewell = *lock(&network.farewell);
+            let Some(farewell) = farewell else { return Ok(End::Reset) };
+            to.write_all(&farewell.message()).await?;
+            return Ok(End::Closed);
         }
         drop(buffer.split_to(whole));
         if let Err(error) = fill(&mut buffer, &mut from).await {

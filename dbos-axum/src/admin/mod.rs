@@ -126,7 +126,7 @@ impl<E> Admin<E> {
     }
 
     /// Whether operators see what workflows and steps were given, have returned and have failed with. They do not
-    /// unless said.
+    /// by default.
     pub fn show_payloads(mut self, show: bool) -> Self {
         self.settings.show_payloads = show;
         self
@@ -159,17 +159,16 @@ impl<E> Admin<E> {
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        let router = routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method));
-        #[cfg(feature = "openapi")]
-        let router = router.route(openapi::PATH, openapi::served::<Operator<E>, S>(self.openapi()));
-        #[cfg(feature = "metrics")]
-        let router = match self.metrics {
-            Some(metrics) => {
-                router.route("/metrics", meter::page::<Operator<E>, S>(MethodFilter::GET, metrics))
-            }
-            None => router,
-        };
-        router
+        let extra = [
+            #[cfg(feature = "openapi")]
+            Some((openapi::PATH, openapi::served::<Operator<E>, S>(self.openapi()))),
+            #[cfg(feature = "metrics")]
+            self.metrics
+                .map(|metrics| ("/metrics", meter::page::<Operator<E>, S>(MethodFilter::GET, metrics))),
+            None,
+        ];
+        let extra = extra.into_iter().flatten().collect();
+        routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method), extra)
             .layer(DefaultBodyLimit::max(BODY_BYTES))
             .layer(Extension(Arc::new(self.settings)))
             .layer(self.layer)

@@ -10,9 +10,11 @@ use dbos_runtime::{Dbos, WorkflowId};
 use http::header::{AUTHORIZATION, COOKIE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
+use serde::Deserialize;
 
 use super::Settings;
 use crate::ctx::DbosCtx;
+use crate::path::Path;
 use crate::principal::{IntoPrincipal, Principal};
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
@@ -123,11 +125,17 @@ where
 /// A workflow's id in the path, in whatever way the programs of other languages have made it.
 pub(super) struct Id(pub(super) Result<WorkflowId, Problem>);
 
+/// By name: a router around this one may have parameters of its own.
+#[derive(Deserialize)]
+struct ById {
+    id: String,
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let text = crate::path::Path::<String>::from_request_parts(parts, state).await;
-        Ok(Self(text.and_then(|crate::path::Path(text)| Ok(WorkflowId::parse(text)?))))
+        let path = Path::<ById>::from_request_parts(parts, state).await;
+        Ok(Self(path.and_then(|Path(by)| Ok(WorkflowId::parse(by.id)?))))
     }
 }

@@ -34,7 +34,7 @@ where
             Some(path) => ctx.api_at(path),
             None => ctx,
         };
-        Ok(Self { ctx: ctx.owner(&who), how: PhantomData })
+        Ok(Self { ctx: ctx.on_behalf_of(&who), how: PhantomData })
     }
 }
 

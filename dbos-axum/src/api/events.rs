@@ -1,8 +1,9 @@
 //! What a workflow has published.
 
 use axum::response::IntoResponse;
+use dbos_runtime::Payload;
 use http::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::caller::Caller;
 use super::params::{ById, ByKey};
@@ -21,12 +22,13 @@ pub(super) async fn all<E>(
 ) -> Result<impl IntoResponse, Problem> {
     let read = async {
         let info = ctx.look(&id, Action::Read).await?;
-        let mut events = ctx.dbos().get_all_events(&id).await?;
-        for (key, value) in &mut events {
-            let workflow = info.name.as_deref().unwrap_or_default();
-            ctx.scope.settings.redact(workflow, Field::Event(key), value);
-        }
-        Ok(events)
+        let workflow = info.name.as_deref().unwrap_or_default();
+        let settings = &ctx.scope.settings;
+        let shown = |(key, payload): (String, Payload)| {
+            let value = settings.shown(workflow, Field::Event(&key), &payload);
+            (key, value)
+        };
+        Ok(ctx.dbos().event_payloads(&id).await?.into_iter().map(shown).collect::<Map<_, _>>())
     };
     let events = read.await.map_err(|problem: Problem| problem.within(&ctx.seen))?;
     let mut headers = HeaderMap::new();
@@ -41,12 +43,7 @@ pub(super) async fn one<E>(
 ) -> Result<EventReply<Value>, Problem> {
     let read = async {
         let info = ctx.look(&id, Action::Read).await?;
-        let mut reply = ctx.event_of(&info, &key, wait).await?;
-        if let Some(value) = reply.value_mut() {
-            let workflow = info.name.as_deref().unwrap_or_default();
-            ctx.scope.settings.redact(workflow, Field::Event(&key), value);
-        }
-        Ok(reply)
+        ctx.event_of(&info, &key, wait).await
     };
     read.await.map_err(|problem: Problem| problem.within(&ctx.seen))
 }

@@ -67,15 +67,13 @@ impl Exposed {
     fn of<W: Target + Send + Sync + 'static>(name: String, workflow: Arc<W>) -> Self {
         let start = move |ctx: DbosCtx, body: Bytes, options: StartOptions| {
             let workflow = Arc::clone(&workflow);
-            let starting = async move {
-                ctx.start_with(&*workflow, json::parse(&body)?, |start| options.apply(start)).await
-            };
+            let starting = async move { options.apply(ctx.start_as(&*workflow, json::parse(&body)?)).await };
             Box::pin(starting) as BoxFuture<'static, _>
         };
         Self { workflow: name.clone(), name, queue: None, allowed: BTreeSet::new(), start: Arc::new(start) }
     }
 
-    /// The name under which clients start it; that of the workflow unless said.
+    /// The name under which clients start it; that of the workflow by default.
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }

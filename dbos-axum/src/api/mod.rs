@@ -37,7 +37,7 @@ use operation::ROUTES;
 
 pub(crate) use status::Status;
 
-/// Bytes of a request's body, unless said.
+/// Bytes of a request's body, by default.
 const BODY_BYTES: usize = 1024 * 1024;
 
 /// A router with the routes about workflows, for callers whom `E` knows.
@@ -136,7 +136,7 @@ impl<E> WorkflowApi<E> {
         self
     }
 
-    /// The largest body of a request, in bytes; 1 MiB unless said. A larger one is answered with 413.
+    /// The largest body of a request, in bytes; 1 MiB by default. A larger one is answered with 413.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = bytes;
         self
@@ -159,13 +159,15 @@ impl<E> WorkflowApi<E> {
         E: FromRequestParts<S> + IntoPrincipal + Send + Sync + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        #[cfg(feature = "openapi")]
-        let document = self.openapi();
+        let extra = [
+            #[cfg(feature = "openapi")]
+            Some((openapi::PATH, openapi::served::<(), S>(self.openapi()))),
+            None,
+        ];
+        let extra = extra.into_iter().flatten().collect();
         let exposures = Arc::new(self.exposures);
         let router =
-            routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures));
-        #[cfg(feature = "openapi")]
-        let router = router.route(openapi::PATH, openapi::served::<(), S>(document));
+            routes::router(ROUTES, |operation, method| operation.handler::<E, S>(method, &exposures), extra);
         router.layer(DefaultBodyLimit::max(self.body_limit)).layer(self.layer)
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query};
-use dbos_runtime::Start;
 use http::request::Parts;
 
+use crate::keyed_start::KeyedStart;
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
 
@@ -100,7 +100,7 @@ impl StartOptions {
     }
 
     /// The start with these options.
-    pub(super) fn apply<T, E>(&self, start: Start<T, E>) -> Start<T, E> {
+    pub(super) fn apply<T>(&self, start: KeyedStart<T>) -> KeyedStart<T> {
         let start = match &self.queue {
             Some(queue) => start.queue(queue),
             None => start,

@@ -43,7 +43,7 @@ where
                 let who = who.and_then(|(tokens, Path(at))| tokens.check(&token, &at.id, &at.key));
                 let unknown = || Problem::of(problem::UNAUTHENTICATED).within(&ctx.seen).into_response();
                 let who: Principal = who.ok_or_else(unknown)?;
-                ctx.owner(&who)
+                ctx.on_behalf_of(&who)
             }
             (Token::None, Ok(Path(at))) if settings.public_streams.contains(&*at.key) => ctx.as_system(),
             (Token::None, _) => Caller::<E>::from_request_parts(parts, state).await?.ctx,

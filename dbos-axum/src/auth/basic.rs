@@ -13,7 +13,7 @@ use super::{credentials, refused};
 use crate::principal::{IntoPrincipal, Principal};
 use crate::problem::Problem;
 
-/// The users that [`Basic`] lets in, and their passwords. It belongs into the application's state, and clones share
+/// The users that [`Basic`] lets in, and their passwords. It belongs in the application's state, and clones share
 /// one list.
 ///
 /// This is for a few people with generated passwords, where a browser has to ask; it is no store of accounts. A

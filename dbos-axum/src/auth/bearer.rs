@@ -11,7 +11,7 @@ use super::{credentials, refused};
 use crate::principal::{IntoPrincipal, Principal};
 use crate::problem::Problem;
 
-/// The tokens that [`BearerToken`] lets in, and whose they are. It belongs into the application's state, and clones
+/// The tokens that [`BearerToken`] lets in, and whose they are. It belongs in the application's state, and clones
 /// share one list.
 ///
 /// A token is kept as its SHA-256 only. It has at least 16 of the characters that RFC 6750 allows in tokens; make one

@@ -58,9 +58,13 @@ impl<E> MetricsPage<E> {
         S: Clone + Send + Sync + 'static,
     {
         let metrics = self.metrics;
-        routes::router(ROUTES, |operation, method| match operation {
-            Operation::Page => page::<E, S>(method, metrics.clone()),
-        })
+        routes::router(
+            ROUTES,
+            |operation, method| match operation {
+                Operation::Page => page::<E, S>(method, metrics.clone()),
+            },
+            Vec::new(),
+        )
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn last_event_id() -> Parameter {
 
 /// How far a reader of a stream has come.
 pub(crate) fn position() -> ObjectBuilder {
-    text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.end)?$"))
+    text().pattern(Some(r"^([0-9]{1,18}(\.end)?|-1\.(end|tail))?$"))
 }
 
 /// A parameter of the query.

@@ -38,7 +38,7 @@ catalogue! {
     INVALID_ARGUMENT "invalid-argument" BAD_REQUEST "A part of the request is not valid"
     UNAUTHENTICATED "unauthenticated" UNAUTHORIZED "The operation needs to know who is asking"
     CROSS_SITE "cross-site-request" FORBIDDEN "The request comes from a page of another site"
-    MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is no JSON"
+    MALFORMED_JSON "malformed-json" BAD_REQUEST "The body is not JSON"
     INVALID_BODY "invalid-body" UNPROCESSABLE_ENTITY "The body has another shape than the operation takes"
     TIMEOUT "timeout" GATEWAY_TIMEOUT "The answer took longer than its time limit"
     DELIVERY_UNVERIFIED "delivery-unverified" UNAUTHORIZED "The delivery does not prove where it comes from"

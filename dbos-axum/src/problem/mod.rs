@@ -77,7 +77,7 @@
 //!
 //! # malformed-json
 //!
-//! Status 400. The body is no JSON; `line` and `column` say where it stops to be.
+//! Status 400. The body is not JSON; `line` and `column` say where it stops being JSON.
 //!
 //! # invalid-body
 //!

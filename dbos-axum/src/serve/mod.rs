@@ -3,8 +3,11 @@
 //! Every connection is a task of one set. The loop below only takes in what happens; when the server is told to stop,
 //! the connections hear of it by a token, and what has not ended when the time is up is dropped.
 
+mod clock;
 mod connection;
 mod patient;
+mod quiet;
+mod streams;
 mod terminated;
 
 use std::fmt;
@@ -22,7 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use connection::{Server, Streams};
+use clock::WriteLimit;
+use connection::Server;
+use streams::Streams;
 
 pub use terminated::terminated;
 
@@ -61,6 +66,7 @@ pub fn serve(listener: TcpListener, app: Router, dbos: Dbos) -> Serve {
         header: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         body: Duration::from_secs(30),
+        whole_body: Duration::from_secs(60),
         write: Duration::from_secs(30),
         connections: 10_000,
     };
@@ -94,6 +100,7 @@ struct Limits {
     header: Duration,
     idle: Duration,
     body: Duration,
+    whole_body: Duration,
     write: Duration,
     connections: usize,
 }
@@ -105,39 +112,50 @@ impl Serve {
         self
     }
 
-    /// How long requests, and then workflows, may take to end once the server stops; 20 seconds unless said.
+    /// How long requests, and then workflows, may take to end once the server stops; 20 seconds by default.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit.min(LONGEST);
         self
     }
 
-    /// How long a new connection may take to send the head of its first request; 10 seconds unless said.
+    /// How long a new connection may take to send the head of its first request; 10 seconds by default.
     pub fn header_timeout(mut self, limit: Duration) -> Self {
         self.limits.header = limit.min(LONGEST);
         self
     }
 
-    /// How long a connection may take from an answer to the end of its next request's head; 75 seconds unless said,
-    /// which is more than a proxy in front leaves a connection idle.
+    /// How long a connection may take from an answer to the end of its next request's head; 75 seconds by default,
+    /// which is more than a proxy in front leaves a connection idle. Over HTTP/2 it is the time without a request that is
+    /// being answered.
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.limits.idle = limit.min(LONGEST);
         self
     }
 
-    /// How long a request's body may make no progress while it is read; 30 seconds unless said.
+    /// How long a request's body may make no progress while it is read; 30 seconds by default.
     pub fn body_timeout(mut self, limit: Duration) -> Self {
         self.limits.body = limit.min(LONGEST);
         self
     }
 
-    /// How long a client may take nothing at all of what is sent to it; 30 seconds unless said. Then its connection is
-    /// closed, and what its answer holds is free.
+    /// How long a request's body may take in all; 60 seconds by default. An application that takes uploads may want more.
+    pub fn body_deadline(mut self, limit: Duration) -> Self {
+        self.limits.whole_body = limit.min(LONGEST);
+        self
+    }
+
+    /// How long a client may take nothing at all of what is sent to it; 30 seconds by default. Then its connection is
+    /// closed, and what its answer holds is free. Over HTTP/2 it is the time in which a client has to take 16 KiB of an
+    /// answer that has as much, and it is the answer that is given up, since other answers may be read on the same
+    /// connection.
+    ///
+    /// Once the server stops, it is a quarter of [`drain`](Self::drain) at most.
     pub fn write_timeout(mut self, limit: Duration) -> Self {
         self.limits.write = limit.min(LONGEST);
         self
     }
 
-    /// How many connections may be open; 10 000 unless said. The next one is accepted when one has ended.
+    /// How many connections may be open; 10 000 by default. The next one is accepted when one has ended.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.limits.connections = most.clamp(1, Semaphore::MAX_PERMITS);
         self
@@ -172,10 +190,11 @@ enum Event {
 async fn run(serve: Serve) -> io::Result<()> {
     let Serve { listener, app, dbos, mut until, drain, limits } = serve;
     let draining = dbos.shutdown_token().child_token();
-    let streams = Streams::default();
+    let write = WriteLimit { usual: limits.write, last: drain / 4, draining: draining.clone() };
+    let streams = Streams::new(write.clone());
     // Also when this future is dropped, no stream is left behind.
     let _guard = streams.guard();
-    let server = Arc::new(Server::new(app, limits, draining.clone(), &streams));
+    let server = Arc::new(Server::new(app, limits, write, &streams));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {

@@ -6,31 +6,28 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+
+use super::clock::{Clock, WriteLimit};
 
 /// Breaks the connection off when the client takes nothing at all for a while, though there is something for it.
 pub(super) struct Patient<T> {
     stream: T,
-    limit: Duration,
-    /// Runs while the client takes nothing.
-    clock: Option<Pin<Box<Sleep>>>,
+    clock: Clock,
 }
 
 impl<T> Patient<T> {
-    pub(super) fn new(stream: T, limit: Duration) -> Self {
-        Self { stream, limit, clock: None }
+    pub(super) fn new(stream: T, limit: WriteLimit) -> Self {
+        Self { stream, clock: Clock::new(limit) }
     }
 
     fn judge<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if written.is_ready() {
-            self.clock = None;
+            self.clock.stop();
             return written;
         }
-        let limit = self.limit;
-        ready!(self.clock.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx));
+        ready!(self.clock.poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 }
@@ -76,14 +73,22 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+
+    fn limit(draining: &CancellationToken) -> WriteLimit {
+        let (usual, last) = (Duration::from_secs(30), Duration::from_secs(5));
+        WriteLimit { usual, last, draining: draining.clone() }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_may_be_slow_but_not_stuck() {
         let (mut client, server) = tokio::io::duplex(8);
-        let mut server = Patient::new(server, Duration::from_secs(30));
+        let mut server = Patient::new(server, limit(&CancellationToken::new()));
         let begun = tokio::time::Instant::now();
         let reading = async {
             let mut byte = [0; 1];
@@ -96,5 +101,19 @@ mod tests {
         let (written, _client) = tokio::join!(server.write_all(&[7; 20]), reading);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), 10 * 29 + 30);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_waits_for_no_stuck_client() {
+        let (_client, server) = tokio::io::duplex(8);
+        let draining = CancellationToken::new();
+        let mut server = Patient::new(server, limit(&draining));
+        let begun = tokio::time::Instant::now();
+        let stop = async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            draining.cancel();
+        };
+        let (written, ()) = tokio::join!(server.write_all(&[7; 20]), stop);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 7 + 5);
     }
 }

@@ -50,32 +50,32 @@ impl Default for StreamLimits {
 }
 
 impl StreamLimits {
-    /// How many may be open; 1024 unless said.
+    /// How many may be open; 1024 by default.
     #[must_use]
     pub fn in_all(self, most: usize) -> Self {
         Self { in_all: most, ..self }
     }
 
-    /// How many a caller with a name may have open; 6 unless said, as many as a browser opens over HTTP/1.1.
+    /// How many a caller with a name may have open; 6 by default, as many as a browser opens over HTTP/1.1.
     #[must_use]
     pub fn per_caller(self, most: usize) -> Self {
         Self { per_caller: most, ..self }
     }
 
-    /// How many the callers without a name may have open together; 512 unless said, so that they leave room for others.
+    /// How many the callers without a name may have open together; 512 by default, so that they leave room for others.
     #[must_use]
     pub fn anonymous(self, most: usize) -> Self {
         Self { anonymous: most, ..self }
     }
 
     /// How long a stream may live before its client has to come back, with its cursor and its credentials; an hour
-    /// unless said, and at least a tenth of a second.
+    /// by default, and at least a tenth of a second.
     #[must_use]
     pub fn lifetime(self, limit: Duration) -> Self {
         Self { lifetime: limit.clamp(Duration::from_millis(100), LONGEST), ..self }
     }
 
-    /// How long a stream may be silent before a comment is sent; 15 seconds unless said, and at least one. Proxies close
+    /// How long a stream may be silent before a comment is sent; 15 seconds by default, and at least one. Proxies close
     /// what is silent for a minute.
     #[must_use]
     pub fn keep_alive(self, every: Duration) -> Self {

@@ -25,7 +25,8 @@ pub(super) fn value_head(buffer: &mut Vec<u8>, offset: u64) {
 
 /// A cursor alone: no event, but what a client comes back with.
 pub(super) fn cursor(next: i64) -> Bytes {
-    Bytes::from(if next == 0 { "id: -1.end\n\n".to_owned() } else { format!("id: {}\n\n", next - 1) })
+    // There is no value before the first, and `-1.end` would say that its reader has seen the end.
+    Bytes::from(if next == 0 { "id: -1.tail\n\n".to_owned() } else { format!("id: {}\n\n", next - 1) })
 }
 
 #[derive(Serialize)]
@@ -110,7 +111,7 @@ mod tests {
             value_head(&mut buffer, offset);
             assert_eq!(text(&buffer), format!("xid: {offset}\ndata: "));
         }
-        assert_eq!(text(&cursor(0)), "id: -1.end\n\n");
+        assert_eq!(text(&cursor(0)), "id: -1.tail\n\n");
         assert_eq!(text(&cursor(5)), "id: 4\n\n");
     }
 

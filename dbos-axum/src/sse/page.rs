@@ -67,7 +67,7 @@ impl Read {
             body.push_str("{\"offset\":");
             body.push_str(&value.offset().to_string());
             body.push_str(",\"value\":");
-            match self.shape.apply(value.json()) {
+            match self.shape.apply(value) {
                 None => body.push_str(value.json()),
                 Some(text) => {
                     body.push_str(&text.map_err(|problem| problem.with_member("offset", value.offset()))?);

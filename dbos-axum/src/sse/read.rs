@@ -44,7 +44,7 @@ impl DbosCtx {
     ///     Path(id): Path<WorkflowId>,
     ///     at: LastEventId,
     /// ) -> Result<StreamSse, Problem> {
-    ///     ctx.owner(&user).stream::<Progress>(&id, "progress").resume(at).sse().await
+    ///     ctx.on_behalf_of(&user).stream::<Progress>(&id, "progress").resume(at).sse().await
     /// }
     /// # let _ = axum::Router::<()>::new().route("/progress/{id}", axum::routing::get(progress));
     /// ```
@@ -154,7 +154,7 @@ impl Read {
     }
 
     fn begins_now(&self) -> bool {
-        self.live && self.at == LastEventId::default()
+        self.live && !self.at.is_said()
     }
 
     /// The offset of the first value that the client does not have.

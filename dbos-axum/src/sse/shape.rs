@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dbos_runtime::EncodedValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -35,19 +36,20 @@ pub(super) fn retyped<T: DeserializeOwned + Serialize>(text: &str) -> serde_json
 
 impl Shape {
     /// The value's text in place of the one that is stored; nothing when that is given out as it stands.
-    pub(super) fn apply(&self, text: &str) -> Option<Result<String, Problem>> {
+    pub(super) fn apply(&self, value: &EncodedValue) -> Option<Result<String, Problem>> {
         match self {
             Self::Stored | Self::Redacted(None) => None,
-            Self::Typed(retyped) => Some(retyped(text).map_err(|error| {
+            Self::Typed(retyped) => Some(retyped(value.json()).map_err(|error| {
                 tracing::error!(%error, "a stream's value is of another type");
                 Problem::new(http::StatusCode::INTERNAL_SERVER_ERROR)
             })),
             Self::Redacted(Some(redaction)) => {
-                // Every text that is given out is JSON; were it none, none of it may be seen.
-                let mut value = serde_json::from_str(text).unwrap_or(Value::Null);
+                // What only another language reads cannot be redacted, so none of it may be seen.
+                let json = value.is_readable().then(|| serde_json::from_str(value.json()).ok()).flatten();
+                let mut shown: Value = json.unwrap_or_default();
                 let field = Field::Stream(&redaction.key);
-                redaction.redactor.redact(&redaction.workflow, field, &mut value);
-                Some(Ok(value.to_string()))
+                redaction.redactor.redact(&redaction.workflow, field, &mut shown);
+                Some(Ok(shown.to_string()))
             }
         }
     }

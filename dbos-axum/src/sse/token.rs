@@ -43,7 +43,7 @@ const PURPOSE: &[u8] = b"dbos-axum/stream-token/1";
 /// }
 ///
 /// async fn mint(ctx: DbosCtx, user: Principal, Path(id): Path<WorkflowId>) -> Result<Json<String>, Problem> {
-///     ctx.owner(&user).stream_token(&id, "progress", Duration::from_secs(600)).await.map(Json)
+///     ctx.on_behalf_of(&user).stream_token(&id, "progress", Duration::from_secs(600)).await.map(Json)
 /// }
 /// # let _ = axum::Router::<()>::new().route("/token/{id}", axum::routing::get(mint));
 /// ```

@@ -45,7 +45,7 @@ impl Values {
     /// Adds a value; a long one is given out by itself.
     fn add(&mut self, piece: &mut Vec<u8>, value: EncodedValue) {
         let offset = value.offset();
-        let text = match self.shape.apply(value.json()) {
+        let text = match self.shape.apply(&value) {
             None if value.json().len() > SHARED => Bytes::from_owner(value),
             None => {
                 frame::value_head(piece, offset);

@@ -1,4 +1,5 @@
-//! The spans of what a request does with workflows. They name routes, workflows and ids: no payload, no query, no key.
+//! The spans of what a request does with workflows. They name routes, workflows and ids: no payload, no query, no
+//! header. The id of a workflow that was started under a key holds the key.
 
 #[cfg(feature = "otel")]
 mod place;

@@ -133,13 +133,13 @@ impl HmacBuilder {
         self
     }
 
-    /// The hash function; SHA-256 unless said.
+    /// The hash function; SHA-256 by default.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// How the signature is written; as hexadecimal digits unless said.
+    /// How the signature is written; as hexadecimal digits by default.
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
@@ -152,21 +152,22 @@ impl HmacBuilder {
         self
     }
 
-    /// What is signed: a text with `{body}`, and `{timestamp}` and `{id}` where their headers are; `{body}` unless said.
+    /// What is signed: a text with `{body}`, and `{timestamp}` and `{id}` where their headers are; `{body}` by default.
     pub fn signs(mut self, template: &str) -> Self {
         template.clone_into(&mut self.content);
         self
     }
 
-    /// The header with the sender's name for the delivery. Without one, a delivery is told from others by its body and
-    /// its time.
+    /// The header with the sender's name for the delivery, which has to be signed: else whoever has seen a delivery could
+    /// send it again under another name. Without one, a delivery is told from others by its body and its time.
     pub fn delivery_id(mut self, header: &str) -> Self {
         self.id = Some(header.to_owned());
         self
     }
 
-    /// Finds the sender's name for the delivery wherever it is, once the signature is known to be good. A delivery in
-    /// which it finds none is answered with 400.
+    /// Finds the sender's name for the delivery wherever it is, once the signature is known to be good; best in the body,
+    /// since a header that is not signed can be changed by whoever sends a delivery again. A delivery in which it finds none
+    /// is answered with 400.
     pub fn delivery_id_from(
         mut self,
         find: impl Fn(&HeaderMap, &[u8]) -> Option<String> + Send + Sync + 'static,
@@ -185,8 +186,8 @@ impl HmacBuilder {
     ///
     /// # Errors
     ///
-    /// When a secret has less than 24 bytes, a header's name is none, or the template leaves out the body or the time,
-    /// or names something else.
+    /// When a secret has less than 24 bytes, a header's name is none, or the template leaves out the body, the time or the
+    /// id, or names something else.
     pub fn build(self) -> Result<Hmac, Misconfigured> {
         let mut keys = None;
         for secret in &self.secrets {
@@ -205,8 +206,10 @@ impl HmacBuilder {
                 "a timestamp needs its header, and {timestamp} in what is signed",
             ));
         }
-        if count(&Part::Id) > 0 && self.id.is_none() {
-            return Err(Misconfigured::new("{id} in what is signed needs the header of the delivery's id"));
+        if (count(&Part::Id) > 0) != self.id.is_some() {
+            return Err(Misconfigured::new(
+                "the header of a delivery's id needs {id} in what is signed, and the other way round",
+            ));
         }
         Ok(Hmac {
             keys: keys.ok_or_else(|| Misconfigured::new("there is no secret"))?,
@@ -280,6 +283,8 @@ mod tests {
             good().timestamp("x-time"),
             good().timestamp("no header").signs("{timestamp}.{body}"),
             good().signs("{id}.{body}"),
+            good().delivery_id("x-id"),
+            good().delivery_id("x-id").timestamp("x-time").signs("{timestamp}.{body}"),
             good().signs("{body"),
             good().signs("{url}{body}"),
         ];

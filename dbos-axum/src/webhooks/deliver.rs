@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dbos_runtime::{Arguments, Error, Target, WorkflowId};
+use dbos_runtime::{Arguments, Error, Start, Target, WorkflowId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -79,9 +79,18 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Nobody who could ask for it over HTTP. The ids of deliveries can be guessed.
+    /// Nobody who could ask for it over HTTP: no principal has an empty tenant. The ids of deliveries can be guessed.
     pub(super) fn nobody() -> Self {
-        Self { user: USER.to_owned(), tenant: None, roles: Vec::new() }
+        Self { user: USER.to_owned(), tenant: Some(String::new()), roles: Vec::new() }
+    }
+
+    /// The start, on their behalf.
+    pub(super) fn own<T, E>(&self, start: Start<T, E>) -> Start<T, E> {
+        let start = start.authenticated_user(&self.user).authenticated_roles(&self.roles);
+        match &self.tenant {
+            Some(tenant) => start.authenticated_tenant(tenant),
+            None => start,
+        }
     }
 }
 

@@ -31,15 +31,18 @@ impl Operation {
             Self::Callback => taken("answer", "Takes the answer of somebody who was given its address.")
                 .body::<Value>("The answer.")
                 .answers::<Sent>(StatusCode::ACCEPTED, "It is taken, or was before.")
-                .refuses(&[problem::NOT_FOUND, problem::INVALID_BODY]),
+                .refuses(&[problem::NOT_FOUND])
+                .plainly(StatusCode::NOT_FOUND, "Nobody gives out addresses here."),
         }
     }
 }
 
 fn hook(id: &'static str, summary: &'static str) -> Described {
     taken(id, summary)
+        .details("A source may refuse an event with problems of its own besides.")
         .answers::<Delivered>(StatusCode::ACCEPTED, "It is taken, was before, or is of no interest.")
         .refuses(&[problem::DELIVERY_INVALID, problem::MALFORMED_JSON])
+        .refuses(&[problem::NOT_FOUND, problem::ID_CONFLICT])
         .plainly(StatusCode::NOT_FOUND, "There is no such source.")
         .plainly(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large.")
         .plainly(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not announced as JSON in plain UTF-8.")
@@ -48,5 +51,6 @@ fn hook(id: &'static str, summary: &'static str) -> Described {
 fn taken(id: &'static str, summary: &'static str) -> Described {
     Described::new(id, summary)
         .refuses(&[problem::DELIVERY_UNVERIFIED])
+        .plainly(StatusCode::REQUEST_TIMEOUT, "The body takes too long to come.")
         .plainly(StatusCode::TOO_MANY_REQUESTS, "Too many come at a time.")
 }

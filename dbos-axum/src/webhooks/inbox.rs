@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::deliver::{Launch, Message};
-use crate::access::TENANT;
 
 pub(super) const NAME: &str = "dbos.webhook";
 pub(super) const INBOX: WorkflowRef<Parcel, ()> = WorkflowRef::named(NAME);
@@ -86,12 +85,8 @@ impl<S: Send + Sync + 'static> Workflow for Inbox<S> {
             Task::Send { message, until } => forward(&ctx, &message, until).await,
             Task::Start(launch) => {
                 let id = launch.id(ctx.workflow_id())?;
-                // Its user is this workflow's.
+                // Its owner is this workflow's.
                 let start = ctx.start(launch.workflow, launch.input).id(id);
-                let start = match launch.owner.tenant {
-                    Some(tenant) => start.attribute(TENANT, tenant),
-                    None => start,
-                };
                 match &launch.queue {
                     Some(queue) => start.queue(queue).await?,
                     None => start.await?,

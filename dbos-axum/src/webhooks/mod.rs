@@ -61,9 +61,9 @@
 //! | accepted, a duplicate, or of no interest | 202 `{"delivery": "…", "duplicate": false}` |
 //! | not signed, signed otherwise, or at another time | 401, with one body for all of them |
 //! | signed in more than one way, or of another shape than the closure takes | 400 |
-//! | too long; no JSON by its headers | 413; 415 |
+//! | too long; too slow; no JSON by its headers | 413; 408; 415 |
 //! | of a source that is not there | 404 |
-//! | the database is away; too many come at once | 503; 429, both with `Retry-After` |
+//! | the database is away; too much comes at once | 503; 429, both with `Retry-After` |
 
 mod callback;
 mod custom;
@@ -77,6 +77,7 @@ mod inbox;
 mod keys;
 mod misconfigured;
 mod operation;
+mod reading;
 mod receiver;
 mod scheme;
 mod source;
@@ -111,13 +112,18 @@ pub use stripe::Stripe;
 pub use unsigned::Unsigned;
 
 use operation::ROUTES;
-use receiver::{Clock, Receiver, Way};
+use reading::Readers;
+use receiver::{BodyLimits, Clock, Receiver, Way};
 use source::Source;
 
-/// How long a message waits for its workflow, unless said: as long as most senders would try.
+/// How long a message waits for its workflow by default: as long as most senders would try.
 const PATIENCE: Duration = Duration::from_secs(3 * 24 * 3600);
-/// As many deliveries are taken at a time, unless said.
+/// As many deliveries are taken at a time by default.
 const AT_ONCE: usize = 512;
+/// As many bytes of bodies are held while they are read, by default.
+const BYTES_AT_ONCE: usize = 128 * 1024 * 1024;
+/// A sender that takes longer is none, by default: they wait for their answer for 10 to 30 seconds themselves.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// A router for deliveries from outside.
 ///
@@ -136,6 +142,8 @@ pub struct Webhooks {
     patience: Duration,
     body_limit: Option<usize>,
     at_once: usize,
+    bytes_at_once: usize,
+    deadline: Duration,
     clock: Option<Clock>,
 }
 
@@ -149,6 +157,8 @@ impl Webhooks {
             patience: PATIENCE,
             body_limit: None,
             at_once: AT_ONCE,
+            bytes_at_once: BYTES_AT_ONCE,
+            deadline: DEADLINE,
             clock: None,
         }
     }
@@ -193,26 +203,40 @@ impl Webhooks {
         self
     }
 
-    /// How long a message waits for a workflow that does not exist yet; three days unless said. Then the delivery's
+    /// How long a message waits for a workflow that does not exist yet; three days by default. Then the delivery's
     /// workflow ends with the error.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long a body may be, in bytes, for every source and for callbacks; 1 MiB unless said, 25 MiB from GitHub.
+    /// How long a body may be, in bytes, for every source and for callbacks; 1 MiB by default, 25 MiB from GitHub.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
         self
     }
 
-    /// How many deliveries are taken at a time; 512 unless said. One more is answered with 429.
+    /// How long a body may take to come; 15 seconds by default. Then it is answered with 408.
+    pub fn body_deadline(mut self, limit: Duration) -> Self {
+        self.deadline = limit;
+        self
+    }
+
+    /// How many bytes may be held of bodies that are still coming, in all; 128 MiB by default, and never less than one body
+    /// may have. When there are more, the body that has been coming for the longest is answered with 429: nobody has to sign
+    /// anything to send bytes, so whoever is slow must not keep others out.
+    pub fn bytes_at_once(mut self, most: usize) -> Self {
+        self.bytes_at_once = most;
+        self
+    }
+
+    /// How many deliveries that have come to their end are taken at a time; 512 by default. One more is answered with 429.
     pub fn at_once(mut self, most: usize) -> Self {
         self.at_once = most.min(Semaphore::MAX_PERMITS);
         self
     }
 
-    /// The clock by which deliveries are too old and callbacks expire; the database's unless said. For tests.
+    /// The clock by which deliveries are too old and callbacks expire; the database's by default. For tests.
     pub fn clock(mut self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(now));
         self
@@ -244,6 +268,9 @@ impl Webhooks {
                 "the runtime does not know the workflow of webhooks: {advice}"
             )));
         }
+        let limits = BodyLimits(self.body_limit);
+        let longest =
+            self.sources.iter().map(|source| limits.of(source)).fold(limits.of_callbacks(), usize::max);
         let now = dbos.clone();
         let receiver = Arc::new(Receiver {
             clock: self.clock.unwrap_or_else(|| Arc::new(move || now.now())),
@@ -251,10 +278,11 @@ impl Webhooks {
             sources: self.sources,
             callbacks,
             way: if self.direct { Way::Direct } else { Way::Inbox(self.patience) },
-            body_limit: self.body_limit,
+            limits,
+            readers: Readers::new(self.bytes_at_once, longest, self.deadline),
             at_once: Semaphore::new(self.at_once),
         });
-        Ok(routes::router(ROUTES, |operation, method| operation.handler(method, &receiver)))
+        Ok(routes::router(ROUTES, |operation, method| operation.handler(method, &receiver), Vec::new()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use serde::Deserialize;
 
 use super::receiver::Receiver;
 use crate::path::Path;
@@ -23,6 +24,23 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route { method: Verb::Post, path: "/callbacks/{token}", operation: Operation::Callback },
 ];
 
+/// The parameters of the paths, by name: a router around this one may have some of its own.
+#[derive(Deserialize)]
+struct BySource {
+    source: String,
+}
+
+#[derive(Deserialize)]
+struct BelowSource {
+    source: String,
+    tail: String,
+}
+
+#[derive(Deserialize)]
+struct ByToken {
+    token: String,
+}
+
 impl Operation {
     /// What answers it.
     pub(super) fn handler<S>(self, method: MethodFilter, receiver: &Arc<Receiver>) -> MethodRouter<S>
@@ -31,16 +49,14 @@ impl Operation {
     {
         let receiver = Arc::clone(receiver);
         match self {
-            Self::Hook => on(method, async move |Path(source): Path<String>, request: Request| {
-                receiver.hook(&source, String::new(), request).await
+            Self::Hook => on(method, async move |Path(at): Path<BySource>, request: Request| {
+                receiver.hook(&at.source, String::new(), request).await
             }),
-            Self::HookBelow => {
-                on(method, async move |Path((source, tail)): Path<(String, String)>, request: Request| {
-                    receiver.hook(&source, tail, request).await
-                })
-            }
-            Self::Callback => on(method, async move |Path(token): Path<String>, request: Request| {
-                receiver.callback(&token, request).await
+            Self::HookBelow => on(method, async move |Path(at): Path<BelowSource>, request: Request| {
+                receiver.hook(&at.source, at.tail, request).await
+            }),
+            Self::Callback => on(method, async move |Path(at): Path<ByToken>, request: Request| {
+                receiver.callback(&at.token, request).await
             }),
         }
     }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use dbos_runtime::{Dbos, Target as _, Timestamp, WorkflowId};
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
@@ -17,15 +16,15 @@ use super::callback::Callbacks;
 use super::deliver::{Launch, Order, Owner};
 use super::delivery_id::DeliveryId;
 use super::inbox::{INBOX, Parcel, Task};
+use super::reading::Readers;
 use super::scheme::Refused;
 use super::source::{Incoming, Source};
-use crate::access::TENANT;
 use crate::json::{self, Json};
 use crate::meter;
 use crate::problem::{self, Problem};
 use crate::seen::Seen;
 
-/// The body of a callback may be that long, unless said.
+/// The body of a callback may be that long by default.
 const CALLBACK_BYTES: usize = 1024 * 1024;
 
 pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -36,9 +35,24 @@ pub(super) struct Receiver {
     pub(super) sources: Vec<Source>,
     pub(super) callbacks: Option<Callbacks>,
     pub(super) way: Way,
-    pub(super) body_limit: Option<usize>,
+    pub(super) limits: BodyLimits,
+    pub(super) readers: Readers,
     pub(super) at_once: Semaphore,
     pub(super) clock: Clock,
+}
+
+/// How long a body may be: as was said for all, or as long as is usual.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits(pub(super) Option<usize>);
+
+impl BodyLimits {
+    pub(super) fn of(self, source: &Source) -> usize {
+        self.0.unwrap_or_else(|| source.scheme.body_limit())
+    }
+
+    pub(super) fn of_callbacks(self) -> usize {
+        self.0.unwrap_or(CALLBACK_BYTES)
+    }
 }
 
 /// How a delivery goes to its workflow.
@@ -88,9 +102,11 @@ impl Receiver {
         tail: String,
         request: Request,
     ) -> Result<(DeliveryId, Fate), Problem> {
+        let (parts, body) = request.into_parts();
+        let body = self.readers.read(body, self.limits.of(source)).await?;
+        let headers = parts.headers;
+        // Only now: who sends slowly must not keep others out.
         let _permit = self.permit()?;
-        let limit = self.body_limit.unwrap_or_else(|| source.scheme.body_limit());
-        let (headers, body) = read(request, limit).await?;
         let verified = source.scheme.verify(&headers, &body, (self.clock)());
         let delivery = verified.map_err(|why| refused(&source.name, why))?.delivery;
         tracing::Span::current().record("webhook.delivery", delivery.as_str());
@@ -151,19 +167,12 @@ impl Receiver {
 
     /// Hands a delivery to a workflow of its own.
     async fn file(&self, id: WorkflowId, owner: Owner, task: Task) -> Result<bool, Problem> {
-        let start = self.dbos.start(INBOX, Parcel(task)).id(id);
-        let start = start.authenticated_user(&owner.user).authenticated_roles(&owner.roles);
-        Ok(start.await?.created())
+        Ok(owner.own(self.dbos.start(INBOX, Parcel(task)).id(id)).await?.created())
     }
 
     async fn start(&self, delivery: &WorkflowId, launch: Launch) -> Result<bool, Problem> {
         let (id, Launch { workflow, input, queue, owner, .. }) = (launch.id(delivery)?, launch);
-        let start = self.dbos.start(workflow, input).id(id);
-        let start = start.authenticated_user(&owner.user).authenticated_roles(&owner.roles);
-        let start = match owner.tenant {
-            Some(tenant) => start.attribute(TENANT, tenant),
-            None => start,
-        };
+        let start = owner.own(self.dbos.start(workflow, input).id(id));
         Ok(match &queue {
             Some(queue) => start.queue(queue).await?.created(),
             None => start.await?.created(),
@@ -174,12 +183,13 @@ impl Receiver {
     pub(super) async fn callback(&self, token: &str, request: Request) -> Result<Response, Problem> {
         // The path holds the token, so no answer repeats it.
         let Some(callbacks) = &self.callbacks else { return Err(Problem::new(StatusCode::NOT_FOUND)) };
-        let _permit = self.permit()?;
         let Some(capability) = callbacks.open(token, (self.clock)()) else {
             return Err(Problem::of(problem::DELIVERY_UNVERIFIED));
         };
-        let (headers, body) = read(request, self.body_limit.unwrap_or(CALLBACK_BYTES)).await?;
-        json::content(&headers)?;
+        let (parts, body) = request.into_parts();
+        let body = self.readers.read(body, self.limits.of_callbacks()).await?;
+        json::content(&parts.headers)?;
+        let _permit = self.permit()?;
         let message: Value = json::parse(&body)?;
         let send = self.dbos.send(&capability.workflow, &message).idempotency_key(&capability.key);
         let new = match &capability.topic {
@@ -190,19 +200,13 @@ impl Receiver {
     }
 
     fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.at_once.try_acquire().map_err(|_| {
-            let soon = HeaderValue::from_static("1");
-            Problem::new(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, soon)
-        })
+        self.at_once.try_acquire().map_err(|_| throttled())
     }
 }
 
-/// The bytes as they came, up to a limit.
-async fn read(mut request: Request, limit: usize) -> Result<(HeaderMap, Bytes), Problem> {
-    let headers = std::mem::take(request.headers_mut());
-    DefaultBodyLimit::max(limit).apply(&mut request);
-    let body = Bytes::from_request(request, &()).await.map_err(|rejection| json::unread(&rejection))?;
-    Ok((headers, body))
+/// Too much comes at a time.
+pub(super) fn throttled() -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// The sender learns nothing of which check has failed; the log does.
@@ -230,6 +234,7 @@ fn outcome(taken: Result<Fate, &Problem>) -> &'static str {
             StatusCode::PAYLOAD_TOO_LARGE => "too_large",
             StatusCode::TOO_MANY_REQUESTS => "throttled",
             StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+            StatusCode::REQUEST_TIMEOUT => "timeout",
             status if status.is_client_error() => "refused",
             _ => "failed",
         },

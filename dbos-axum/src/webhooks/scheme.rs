@@ -47,7 +47,7 @@ pub trait SignatureScheme: Send + Sync + 'static {
     /// [`Refused`] when it is not authentic, or cannot be read in exactly one way.
     fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused>;
 
-    /// How long a body may be; 1 MiB unless said.
+    /// How long a body may be; 1 MiB by default.
     fn body_limit(&self) -> usize {
         BODY_BYTES
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+#[cfg(feature = "postgres")]
+use sqlx::Executor as _;
 use sqlx::{AssertSqlSafe, Pool, Transaction};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -83,6 +85,16 @@ mod sealed {
 const POOL: u32 = 10;
 const ACQUIRE: Duration = Duration::from_secs(10);
 
+/// What a session of a datasource's own pool is told: where its host has vanished the server ends it, and its locks with
+/// it, after some twenty seconds, or a minute while an answer is on its way. A transaction may wait for its body as long
+/// as it likes.
+#[cfg(feature = "postgres")]
+const STRANDED: &str = "\
+SELECT set_config(name, wanted.value, false)
+FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '3'), ('tcp_keepalives_count', '3'),
+    ('tcp_user_timeout', '60000')) AS wanted(name, value)
+JOIN pg_settings USING (name)";
+
 /// A query with its values bound.
 macro_rules! bound {
     ($sql:ident, $binds:ident) => {
@@ -137,6 +149,9 @@ impl Backend for sqlx::Postgres {
     fn open(url: &str) -> BoxFuture<'_, Result<Pool<Self>>> {
         Box::pin(async move {
             let options = sqlx::postgres::PgPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
+            let options = options.after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(STRANDED).await.map(drop) })
+            });
             options.test_before_acquire(false).connect(url).await.map_err(|error| cannot_open(&error))
         })
     }
@@ -188,6 +203,15 @@ impl Backend for sqlx::Any {
                 url
             };
             let options = sqlx::any::AnyPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE);
+            #[cfg(feature = "postgres")]
+            let options = options.after_connect(|connection, _| {
+                Box::pin(async move {
+                    if connection.backend_name() == <sqlx::Postgres as sqlx::Database>::NAME {
+                        connection.execute(STRANDED).await?;
+                    }
+                    Ok(())
+                })
+            });
             options.connect(url).await.map_err(|error| cannot_open(&error))
         })
     }

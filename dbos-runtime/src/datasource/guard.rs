@@ -70,7 +70,8 @@ impl<S, E: DurableError> Ctx<S, E> {
         let claimed = limits::name("step name", &options.name).and_then(|()| self.execution.claim(1));
         let execution = Arc::clone(&self.execution);
         Placed::new(&self.execution, async move {
-            match Plan::make(&execution, claimed?, &datasource, &options).await? {
+            let number = execution.granted(claimed).await?;
+            match Plan::make(&execution, number, &datasource, &options).await? {
                 Prepared::Recorded(row) => Ok(Begun::Recorded(answer(&row, &execution)?)),
                 Prepared::Run(plan) => {
                     let open = plan.begin().await.map_err(Error::from)?;
@@ -102,7 +103,7 @@ where
             Ok(Finished::Committed) => Ok(value),
             Ok(Finished::Recorded(row)) => answer(&row, self.plan.execution()),
             // Perhaps the commit happened and only its answer was lost.
-            Err(Failed::Sql(error)) => match self.plan.committed().await? {
+            Err(Failed::Sql(error) | Failed::Unanswered(error)) => match self.plan.committed().await? {
                 Some(row) => answer(&row, self.plan.execution()),
                 None => Err(Error::from(error).into()),
             },

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sqlx::Pool;
 use tokio::sync::OwnedMutexGuard;
 
-use self::again::patiently;
+use self::again::{in_time, patiently};
 pub use self::backend::Backend;
 use self::backend::{Bind, Dialect};
 pub use self::guard::{Begun, OpenTransaction};
@@ -82,7 +82,7 @@ impl<DB: Backend> Datasource<DB> {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` unless said.
+    /// The schema that holds the system tables, or the witness table, on Postgres; `dbos` by default.
     #[must_use]
     pub fn schema(self, schema: &str) -> Self {
         let inner = Inner {
@@ -113,11 +113,11 @@ impl<DB: Backend> Datasource<DB> {
         if let Some(home) = self.known(execution) {
             return Ok(home);
         }
-        let home = patiently(execution, || self.holds(execution)).await?;
+        let home = patiently(execution, || in_time(self.holds(execution))).await?;
         if !home {
             // The row may be missing because this execution has lost it; that proves nothing about the database.
             execution.still_owner().await?;
-            patiently(execution, || witness::migrate(self)).await?;
+            patiently(execution, || witness::migrate(&execution.shared, self)).await?;
         }
         self.homes().insert(execution.shared.serial, home);
         Ok(home)

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use sqlx::Transaction;
 use tokio::sync::OwnedMutexGuard;
 
-use super::again::{FIRST_WAIT, curable, patiently, pause, read_only, transient};
+use super::again::{FIRST_WAIT, begin, curable, in_time, patiently, pause, read_only, transient};
 use super::backend::{Backend, Bind, Dialect};
 use super::{Datasource, TransactionOptions, witness};
 use crate::engine::{Ctx, Execution, Place, Scoped, answer, in_body_of, look};
@@ -21,6 +21,7 @@ use crate::failpoint::{self, Boundary, Side};
 use crate::limits;
 use crate::model::step::StepRow;
 use crate::payload;
+use crate::store::ends_session;
 
 impl<S, E: DurableError> Ctx<S, E> {
     /// Runs `body` in a transaction of the datasource, exactly once: its rows and the record of its result are committed
@@ -75,7 +76,10 @@ impl<S, E: DurableError> Ctx<S, E> {
         let options = options.into();
         let claimed = limits::name("step name", &options.name).and_then(|()| self.execution.claim(1));
         let execution = Arc::clone(&self.execution);
-        Placed::new(&self.execution, async move { run(execution, claimed?, datasource, options, body).await })
+        Placed::new(&self.execution, async move {
+            let number = execution.granted(claimed).await?;
+            run(execution, number, datasource, options, body).await
+        })
     }
 }
 
@@ -167,6 +171,10 @@ where
             Ok(Finished::Committed) => return Ok(value),
             Ok(Finished::Recorded(row)) => return answer(&row, &execution),
             Err(Failed::Runtime(error)) => return Err(error.into()),
+            Err(Failed::Unanswered(error)) => {
+                unsure = true;
+                pause(&execution, &error, &mut wait).await?;
+            }
             Err(Failed::Sql(error)) if transient(&error) => {
                 unsure = true;
                 pause(&execution, &error, &mut wait).await?;
@@ -203,19 +211,27 @@ pub(super) enum Prepared<DB: Backend> {
 pub(super) struct Open<DB: Backend> {
     pub(super) transaction: Transaction<'static, DB>,
     /// Declared after the transaction, so that it is given up after it.
-    _turn: Option<OwnedMutexGuard<()>>,
+    pub(super) _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl<DB: Backend> Open<DB> {
-    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
+    /// Commits. Whatever is not the database's own answer leaves open whether it did.
+    pub(super) async fn commit(self) -> Result<(), Failed> {
+        in_time(self.transaction.commit()).await.map_err(|error| match error {
+            sqlx::Error::Database(_) if !ends_session(&error) => Failed::Sql(error),
+            _ => Failed::Unanswered(error),
+        })
     }
 
     /// Rolls back, and does not keep a connection that leads to a database which cannot write.
     async fn give_up(mut self, cause: Option<&sqlx::Error>) {
+        if matches!(cause, Some(sqlx::Error::Io(_))) {
+            // Nobody is there to hear of it.
+            return;
+        }
         if cause.is_some_and(read_only) {
             for end in ["ROLLBACK", "SELECT pg_terminate_backend(pg_backend_pid())"] {
-                let _ = DB::execute(&mut self.transaction, end.to_owned(), Vec::new()).await;
+                let _ = in_time(DB::execute(&mut self.transaction, end.to_owned(), Vec::new())).await;
             }
         }
         self.rollback().await;
@@ -223,7 +239,7 @@ impl<DB: Backend> Open<DB> {
 
     pub(super) async fn rollback(self) {
         // A connection that cannot roll back is closed by the pool, which rolls back.
-        let _ = self.transaction.rollback().await;
+        let _ = in_time(self.transaction.rollback()).await;
     }
 }
 
@@ -234,6 +250,8 @@ pub(super) enum Finished {
 
 pub(super) enum Failed {
     Sql(sqlx::Error),
+    /// The transaction may have been committed all the same.
+    Unanswered(sqlx::Error),
     Runtime(Error),
 }
 
@@ -278,7 +296,8 @@ impl<DB: Backend> Plan<DB> {
             return Ok(look(found.as_ref(), &execution.fence.id, number, &self.options.name)?.cloned());
         }
         let found =
-            patiently(execution, || witness::find(&self.datasource, &execution.fence, number)).await?;
+            patiently(execution, || in_time(witness::find(&self.datasource, &execution.fence, number)))
+                .await?;
         let Some(mut found) = found else { return Ok(None) };
         self.execution.shared.store.codec().open_stored(&mut found);
         let row = found.into_output_of(self.row());
@@ -294,16 +313,9 @@ impl<DB: Backend> Plan<DB> {
         &self.execution
     }
 
-    /// Begins in a task of its own: a caller that leaves in the middle would leave a connection in an open transaction.
     pub(super) async fn begin(&self) -> Result<Open<DB>, sqlx::Error> {
-        let datasource = self.datasource.clone();
-        let statement = self.options.begin(datasource.inner.dialect);
-        let begun = self.execution.shared.tasks.workflows.spawn(async move {
-            let turn = datasource.turn().await;
-            let transaction = DB::begin(datasource.inner.pool.clone(), statement).await?;
-            Ok(Open { transaction, _turn: turn })
-        });
-        begun.await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
+        let statement = self.options.begin(self.datasource.inner.dialect);
+        begin(&self.execution.shared, &self.datasource, statement).await
     }
 
     /// Records and commits, in a task of its own: what has begun to be committed is finished.
@@ -354,7 +366,7 @@ async fn commit_at_home<DB: Backend>(
         Bind::Text(execution.shared.identity.application.clone()),
     ];
     failpoint::pass(Boundary::Transaction, Side::Before);
-    let inserted = match DB::execute(&mut open.transaction, sql, binds).await {
+    let inserted = match in_time(DB::execute(&mut open.transaction, sql, binds)).await {
         Ok(inserted) => inserted,
         Err(error) => {
             open.give_up(Some(&error)).await;
@@ -362,7 +374,7 @@ async fn commit_at_home<DB: Backend>(
         }
     };
     if inserted == 1 {
-        open.commit().await.map_err(Failed::Sql)?;
+        open.commit().await?;
         failpoint::pass(Boundary::Transaction, Side::After);
         return Ok(Finished::Committed);
     }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 
 use super::Datasource;
+use super::again::{begin, in_time};
 use super::backend::{Backend, Bind, Dialect};
 use super::transaction::{Failed, Finished, Open};
-use crate::engine::Execution;
+use crate::engine::{Execution, Shared};
 use crate::error::Result;
 use crate::failpoint::{self, Boundary, Side};
 use crate::ids::WorkflowId;
@@ -23,14 +24,16 @@ pub(crate) struct Witnesses {
 }
 
 trait WitnessStore: Send + Sync {
-    fn same(&self, pool: *const ()) -> bool;
+    /// A pool and a schema in it: what two values have in common that stand for the same tables.
+    fn place(&self) -> (*const (), &str);
     fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>>;
     fn forget<'a>(&'a self, workflows: &'a [WorkflowId], step: i32) -> BoxFuture<'a, Result<()>>;
 }
 
 impl<DB: Backend> WitnessStore for Datasource<DB> {
-    fn same(&self, pool: *const ()) -> bool {
-        std::ptr::eq(Arc::as_ptr(&self.inner).cast::<()>(), pool)
+    fn place(&self) -> (*const (), &str) {
+        // All clones of a pool share its options.
+        (Arc::as_ptr(&self.inner.pool.connect_options()).cast::<()>(), &self.inner.schema)
     }
 
     fn clean<'a>(&'a self, execution: &'a Execution) -> BoxFuture<'a, Result<()>> {
@@ -38,7 +41,7 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
             // Asked once only: an outcome does not wait for a database that is away.
             let home = match self.known(execution) {
                 Some(home) => home,
-                None => self.holds(execution).await?,
+                None => in_time(self.holds(execution)).await?,
             };
             if home {
                 return Ok(());
@@ -47,15 +50,17 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
                 "DELETE FROM {} WHERE workflow_id = $1 AND step_id >= 1",
                 self.table("datasource_outputs")
             );
-            let turn = self.turn().await;
-            let begin = super::TransactionOptions::named("clean").begin(self.inner.dialect);
-            let mut transaction = DB::begin(self.inner.pool.clone(), begin).await?;
-            DB::execute(&mut transaction, sql, vec![Bind::text(execution.fence.id.as_str())]).await?;
+            let statement = super::TransactionOptions::named("clean").begin(self.inner.dialect);
+            let mut open = begin(&execution.shared, self, statement).await?;
+            let id = vec![Bind::text(execution.fence.id.as_str())];
+            in_time(DB::execute(&mut open.transaction, sql, id)).await?;
             // A new owner may still need the witnesses. The rows are locked now, so it cannot use them meanwhile.
             execution.still_owner().await?;
-            transaction.commit().await?;
-            drop(turn);
-            Ok(())
+            match open.commit().await {
+                Ok(()) => Ok(()),
+                Err(Failed::Sql(error) | Failed::Unanswered(error)) => Err(error.into()),
+                Err(Failed::Runtime(error)) => Err(error),
+            }
         })
     }
 
@@ -88,8 +93,7 @@ impl<DB: Backend> WitnessStore for Datasource<DB> {
 impl Witnesses {
     pub(crate) fn add<DB: Backend>(&self, datasource: &Datasource<DB>) {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = Arc::as_ptr(&datasource.inner).cast::<()>();
-        if !stores.iter().any(|store| store.same(pool)) {
+        if !stores.iter().any(|store| store.place() == datasource.place()) {
             stores.push(Arc::new(datasource.clone()));
         }
     }
@@ -103,7 +107,8 @@ impl Witnesses {
         Ok(())
     }
 
-    /// Removes the witnesses of an execution that is about to record its outcome. One that stays does no harm.
+    /// Removes the witnesses of an execution that is about to record its outcome. One that stays is taken along when the workflow is
+    /// deleted.
     pub(crate) async fn clean(&self, execution: &Execution) {
         let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for store in stores {
@@ -115,13 +120,16 @@ impl Witnesses {
 }
 
 /// Makes the witness table, if it is not there.
-pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::Result<()> {
-    if is_migrated(datasource).await? {
+pub(super) async fn migrate<DB: Backend>(
+    shared: &Arc<Shared>,
+    datasource: &Datasource<DB>,
+) -> sqlx::Result<()> {
+    if in_time(is_migrated(datasource)).await? {
         return Ok(());
     }
     let (outputs, versions) =
         (datasource.table("datasource_outputs"), datasource.table("dbos_datasource_migrations"));
-    let (begin, schema, now) = match datasource.inner.dialect {
+    let (first, schema, now) = match datasource.inner.dialect {
         Dialect::Postgres => (
             "BEGIN",
             Some(datasource.inner.schema.replace('"', "\"\"")),
@@ -143,14 +151,11 @@ pub(super) async fn migrate<DB: Backend>(datasource: &Datasource<DB>) -> sqlx::R
     statements.push(format!(
         "INSERT INTO {versions} (version) SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM {versions})"
     ));
-    let turn = datasource.turn().await;
-    let mut transaction = DB::begin(datasource.inner.pool.clone(), begin.to_owned()).await?;
+    let mut open = begin(shared, datasource, first.to_owned()).await?;
     for statement in statements {
-        DB::execute(&mut transaction, statement, Vec::new()).await?;
+        in_time(DB::execute(&mut open.transaction, statement, Vec::new())).await?;
     }
-    transaction.commit().await?;
-    drop(turn);
-    Ok(())
+    in_time(open.transaction.commit()).await
 }
 
 /// Looked at first, because a role that may not create tables may not even try.
@@ -208,18 +213,37 @@ pub(super) async fn commit<DB: Backend>(
         Bind::Text(row.serialization.clone()),
     ];
     failpoint::pass(Boundary::Witness, Side::Before);
-    let inserted = DB::execute(&mut open.transaction, sql, binds).await.map_err(Failed::Sql)?;
+    let inserted = in_time(DB::execute(&mut open.transaction, sql, binds)).await.map_err(Failed::Sql)?;
     execution.still_owner().await.map_err(Failed::Runtime)?;
     if inserted == 0 {
         open.rollback().await;
-        let found = find(datasource, &execution.fence, row.number).await.map_err(Failed::Sql)?;
+        let found = in_time(find(datasource, &execution.fence, row.number)).await.map_err(Failed::Sql)?;
         let mut found = found.unwrap_or_else(|| Stored { value: "null".to_owned(), serialization: None });
         execution.shared.store.codec().open_stored(&mut found);
         let recorded = found.into_output_of(row.clone());
         execution.record(vec![recorded.clone()]).await.map_err(Failed::Runtime)?;
         return Ok(Finished::Recorded(recorded));
     }
-    open.commit().await.map_err(Failed::Sql)?;
+    open.commit().await?;
     failpoint::pass(Boundary::Witness, Side::After);
     Ok(Finished::Committed)
+}
+
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pool_counts_once_however_often_a_datasource_is_made_of_it() {
+        let pool = || sqlx::SqlitePool::connect_lazy("sqlite::memory:").unwrap();
+        let (one, other) = (pool(), pool());
+        let witnesses = Witnesses::default();
+        for pool in [&one, &other, &one] {
+            for schema in ["dbos", "app", "dbos"] {
+                witnesses.add(&Datasource::from_pool(pool.clone()).unwrap().schema(schema));
+            }
+        }
+        assert_eq!(witnesses.stores.lock().unwrap().len(), 4);
+    }
 }

@@ -9,6 +9,7 @@ use super::run;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::ids::{OwnerToken, WorkflowId};
+use crate::model::tenant;
 use crate::model::workflow::{Claimed, Fence};
 use crate::model::write::{Outcome, Write};
 use crate::payload;
@@ -31,6 +32,7 @@ pub(crate) async fn admit(shared: Arc<Shared>, workflow: Claimed, token: OwnerTo
         name: workflow.name,
         user: workflow.user,
         roles: workflow.roles,
+        tenant: tenant::of_value(workflow.tenant.as_deref()),
         deadline: workflow.deadline.map(Timestamp::from_millis),
         history: workflow.history,
         format: workflow.format,

@@ -40,14 +40,14 @@ impl Builder<()> {
 }
 
 impl<S: Send + Sync + 'static> Builder<S> {
-    /// Where the workflows are stored: `sqlite:path` or `postgres://…`. Unless said, a SQLite file in the working
+    /// Where the workflows are stored: `sqlite:path` or `postgres://…`. By default a SQLite file in the working
     /// directory that is named after the application.
     pub fn database_url(mut self, url: impl Into<String>) -> Self {
         self.config.database_url = url.into();
         self
     }
 
-    /// The Postgres schema of the system tables; `dbos` unless said. Every program on the database must agree.
+    /// The Postgres schema of the system tables; `dbos` by default. Every program on the database must agree.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.config.schema = schema.into();
         self
@@ -78,19 +78,19 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// Connections for reads and claims; 20 unless said. The journal has its own.
+    /// Connections for reads and claims; 20 by default. The journal has its own.
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.config.pool_size = connections;
         self
     }
 
-    /// Connections on which hot writes are committed in groups; 2 unless said. SQLite has one.
+    /// Connections on which hot writes are committed in groups; 2 by default. SQLite has one.
     pub fn journal_lanes(mut self, lanes: usize) -> Self {
         self.config.lanes = lanes;
         self
     }
 
-    /// This process's name; `DBOS__VMID` unless said. A process without one takes the first of `executor-1`,
+    /// This process's name; `DBOS__VMID` by default. A process without one takes the first of `executor-1`,
     /// `executor-2`, … that no living process has, where there is [peer recovery](Self::peer_recovery), and is `local`
     /// elsewhere.
     ///
@@ -102,33 +102,33 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// The version of the code; `DBOS__APPVERSION`, else a hash over the registered workflows, unless said. Only
+    /// The version of the code; by default `DBOS__APPVERSION`, else a hash over the registered workflows. Only
     /// processes of one version recover each other's work.
     pub fn application_version(mut self, version: impl Into<String>) -> Self {
         self.config.version = Some(version.into());
         self
     }
 
-    /// How often a workflow is recovered before it is parked; 100 unless said, never with `None`.
+    /// How often a workflow is recovered before it is parked; 100 by default, never with `None`.
     pub fn max_recovery_attempts(mut self, most: impl Into<Option<u32>>) -> Self {
         self.config.max_recovery_attempts = most.into().map(i64::from);
         self
     }
 
-    /// How long calls from outside of workflows wait for a database that is away; 5 seconds unless said.
+    /// How long calls from outside of workflows wait for a database that is away; 5 seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.config.patience = patience;
         self
     }
 
-    /// How often the process looks for what no hint told it: claims, cancels, results elsewhere. A second unless said.
+    /// How often the process looks for what no hint told it: claims, cancels, results elsewhere. A second by default.
     pub fn polling_interval(mut self, interval: Duration) -> Self {
         self.config.poll = interval;
         self
     }
 
     /// How long a listing may take before it fails with [`ErrorKind::QueryTimeout`](crate::ErrorKind::QueryTimeout):
-    /// 30 seconds unless said, 1 ms to 24 days, `None` for as long as it takes. What is asked for by an id is not limited.
+    /// 30 seconds by default, 1 ms to 24 days, `None` for as long as it takes. What is asked for by an id is not limited.
     pub fn listing_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.listing_timeout = limit.into();
         self
@@ -141,7 +141,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// How values are stored; as portable JSON, which every SDK reads, unless said. Sleeps and the marks that close streams
+    /// How values are stored; by default as portable JSON, which every SDK reads. Sleeps and the marks that close streams
     /// stay portable; attributes, names and ids are no values, and stay as they are.
     pub fn serializer(mut self, serializer: impl Serializer) -> Self {
         self.config.serializer = Codec::new(serializer);
@@ -154,7 +154,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// The only queues that this process works on; every queue of the application unless said. Recovered work, which is
+    /// The only queues that this process works on; every queue of the application by default. Recovered work, which is
     /// on a queue of the runtime's own, is always taken.
     pub fn listen_queues<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.config.listen = Some(names.into_iter().map(Into::into).collect());
@@ -250,7 +250,7 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self
     }
 
-    /// How often the process reads the schedules though nothing told it to; 30 seconds unless said. What others change is
+    /// How often the process reads the schedules though nothing told it to; 30 seconds by default. What others change is
     /// noticed within a [polling interval](Self::polling_interval), one's own changes at once, and a schedule that was
     /// paused, deleted or redefined fires nothing any more.
     pub fn schedule_poll(mut self, interval: Duration) -> Self {
@@ -269,6 +269,22 @@ impl<S: Send + Sync + 'static> Builder<S> {
         self.config.check()?;
         let registry = self.registry?;
         Dbos::launch(self.config, registry).await
+    }
+
+    /// Creates or upgrades the schema and does nothing else: for a run before a rollout, with a role that may change
+    /// tables. No version is registered and no workflow runs. [`migrate`](Self::migrate) makes no difference.
+    ///
+    /// # Errors
+    ///
+    /// As of [`launch`](Self::launch): what would be refused there is refused here.
+    ///
+    /// # Cancel safety
+    ///
+    /// A migration that was under way may be finished or not. The next one continues from there.
+    pub async fn migrate_only(mut self) -> Result<()> {
+        self.config.check()?;
+        self.config.migrate = true;
+        Dbos::migrate(self.config, self.registry?).await
     }
 }
 

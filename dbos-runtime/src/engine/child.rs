@@ -10,7 +10,7 @@ use super::context::Ctx;
 use super::debounce::Next;
 use super::durable::Durable;
 use super::execution::Execution;
-use super::handle::WorkflowHandle;
+use super::handle::{Origin, WorkflowHandle};
 use super::insert::{Request, submit};
 use super::options::{Options, start_verbs};
 use super::registry::Target;
@@ -131,6 +131,7 @@ async fn start_child<T, C>(
     request.options = options.start;
     request.user.clone_from(&execution.user);
     request.roles.clone_from(&execution.roles);
+    request.tenant.clone_from(&execution.tenant);
     request.deadline = execution.deadline;
     let Some(debounced) = request.options.debounced() else {
         return enqueue_or_run(execution, number, request).await;
@@ -157,7 +158,7 @@ async fn start_child<T, C>(
 fn handle_of<T, C>(execution: &Execution, id: WorkflowId) -> WorkflowHandle<T, C> {
     let shared = &execution.shared;
     let local = shared.running.completion_of(&id);
-    WorkflowHandle::new(shared, id, local, Some(String::new()))
+    WorkflowHandle::new(shared, id, local, Origin::Found)
 }
 
 async fn enqueue_or_run<T, C>(
@@ -243,14 +244,20 @@ where
     }
     execution.live()?;
     let started = execution.now();
-    let result = tokio::select! {
-        result = child.result() => result,
+    let outcome = tokio::select! {
+        outcome = child.outcome() => outcome,
         () = execution.interrupt.cancelled() => {
             execution.live()?;
             return Err(execution.latch(ErrorKind::ShuttingDown).into());
         }
     };
     execution.live()?;
+    let result = match outcome {
+        // That it cannot be learned now is not how it ended.
+        Err(error) if error.kind() == ErrorKind::Database => return Err(error.into()),
+        Err(error) => Err(C::from(error)),
+        Ok(outcome) => outcome.into_result(child.id()),
+    };
     let row = StepRow::marker(number, RESULT, started, execution.now()).with_child(child.id());
     let row = match &result {
         Ok(value) => row.with_output(payload::encode(value)?),

@@ -87,38 +87,38 @@ impl ClientBuilder {
         self
     }
 
-    /// The Postgres schema of the system tables; `dbos` unless said.
+    /// The Postgres schema of the system tables; `dbos` by default.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.config.schema = schema.into();
         self
     }
 
-    /// Connections for reads; 5 unless said. Writes have one of their own.
+    /// Connections for reads; 5 by default. Writes have one of their own.
     pub fn pool_size(mut self, connections: u32) -> Self {
         self.config.pool_size = connections;
         self
     }
 
-    /// Whether to wait for hints of other processes on a connection of its own. Off unless said: waits look again once a
+    /// Whether to wait for hints of other processes on a connection of its own. Off by default: waits look again once a
     /// [polling interval](Self::polling_interval).
     pub fn listen_notify(mut self, listen: bool) -> Self {
         self.config.listen_notify = listen;
         self
     }
 
-    /// How long calls wait for a database that is away; 5 seconds unless said.
+    /// How long calls wait for a database that is away; 5 seconds by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.config.patience = patience;
         self
     }
 
-    /// How often a waiting call looks again; a second unless said.
+    /// How often a waiting call looks again; a second by default.
     pub fn polling_interval(mut self, interval: Duration) -> Self {
         self.config.poll = interval;
         self
     }
 
-    /// How values are stored; as portable JSON, which every SDK reads, unless said. What the workflows are configured with.
+    /// How values are stored; by default as portable JSON, which every SDK reads. What the workflows are configured with.
     pub fn serializer(mut self, serializer: impl Serializer) -> Self {
         self.config.serializer = Codec::new(serializer);
         self

@@ -1,15 +1,19 @@
 //! Claims what waits on queues, as far as their limits go, and hands it over to be run.
 //!
 //! ```text
-//!   bell: a queue was filled, or has room again ──► claim from that queue
-//!   every second: tick, one statement           ──► claim from the queues that it found ready
+//!   bell: a queue was filled, or has room again ──► one claim from that queue
+//!   every second: tick, one statement           ──► one claim from each queue that it found ready
 //! ```
+//!
+//! A queue that may have more rings the bell for itself. So between two claims from it come the tick and every other queue,
+//! and each claim is made with the queue's settings as they are by then.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admit::admit;
+use super::doubts::Doubts;
 use super::load::Slot;
 use super::peers::Peers;
 use super::shared::{INTERNAL_QUEUE, Shared};
@@ -28,17 +32,6 @@ const PACE: Duration = Duration::from_millis(50);
 /// How soon a claim that met another process's is tried again, with chance added.
 const RETRY: Duration = Duration::from_millis(4);
 
-/// How long a statement may go on after its connection was given up.
-const DOUBT: Duration = Duration::from_secs(15);
-
-/// What the loop woke up for.
-enum Event {
-    Tick,
-    Rung(Rung),
-    Due,
-    Stop,
-}
-
 pub(crate) async fn dispatch(shared: Arc<Shared>) {
     let mut dispatcher = Dispatcher {
         names: shared.registry.claim_keys(),
@@ -49,22 +42,13 @@ pub(crate) async fn dispatch(shared: Arc<Shared>) {
         next_tick: Instant::now() + shared.config.poll,
         ticks: 0,
         peers: Peers::default(),
-        doubts: Vec::new(),
+        doubts: Doubts::default(),
+        portions: HashMap::new(),
         schedules: None,
         shared,
     };
-    loop {
-        match dispatcher.event().await {
-            Event::Stop => return,
-            Event::Tick => dispatcher.tick().await,
-            Event::Rung(rung) if rung.all => dispatcher.tick().await,
-            Event::Rung(rung) => dispatcher.claim_from(rung.queues).await,
-            Event::Due => {
-                let now = Instant::now();
-                let due = dispatcher.due.extract_if(|_, at| *at <= now).map(|(queue, _)| queue).collect();
-                dispatcher.claim_from(due).await;
-            }
-        }
+    while let Some(rung) = dispatcher.woken().await {
+        dispatcher.turn(rung).await;
     }
 }
 
@@ -80,46 +64,56 @@ struct Dispatcher {
     next_tick: Instant,
     ticks: u32,
     peers: Peers,
-    doubts: Vec<Doubt>,
+    doubts: Doubts,
+    /// How many a claim from a queue takes, where more than that failed.
+    portions: HashMap<String, u32>,
     /// What the last tick said of the schedules.
     schedules: Option<String>,
 }
 
-/// A claim of which nobody runs what it took, if it took anything: its answer was lost, or came too late.
-struct Doubt {
-    queue: String,
-    token: OwnerToken,
-    /// By then the statement has ended, one way or the other.
-    until: Instant,
-}
-
 impl Dispatcher {
-    async fn event(&self) -> Event {
-        let soonest = self.due.values().min().copied();
-        let due = async {
-            match soonest {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+    /// What the bell was rung for, perhaps nothing but that it is time; `None` at the end.
+    async fn woken(&self) -> Option<Rung> {
+        let soonest = self.due.values().min().map_or(self.next_tick, |due| self.next_tick.min(*due));
         tokio::select! {
             biased;
-            () = self.shared.tasks.stopped.cancelled() => Event::Stop,
-            () = tokio::time::sleep_until(self.next_tick.into()) => Event::Tick,
-            () = due => Event::Due,
-            rung = self.shared.wakeups.bell().answer() => Event::Rung(rung),
+            () = self.shared.tasks.stopped.cancelled() => None,
+            rung = self.shared.wakeups.bell().answer() => Some(rung),
+            () = tokio::time::sleep_until(soonest.into()) => Some(Rung::default()),
         }
     }
 
-    async fn tick(&mut self) {
+    /// One look at everything that wants one, so that nothing waits for anything else to have an end.
+    async fn turn(&mut self, rung: Rung) {
+        let mut queues = rung.queues;
+        if rung.all || self.next_tick <= Instant::now() {
+            queues.extend(self.tick().await);
+        }
+        let now = Instant::now();
+        queues.extend(self.due.extract_if(|_, at| *at <= now).map(|(queue, _)| queue));
+        for name in queues {
+            if self.may_claim()
+                && let Some(queue) = self.works_on(&name)
+                && self.claim(&queue).await
+            {
+                self.shared.wakeups.bell().ring(&name);
+            }
+        }
+    }
+
+    /// The queues that have something for this process.
+    async fn tick(&mut self) -> BTreeSet<String> {
         let shared = Arc::clone(&self.shared);
         // A little longer each time, by chance: processes that were launched together do not stay in step, and with the
         // rare look at the schedules it stays at a statement a second.
         let poll = shared.config.poll.mul_f64(1.0 + rand::random::<f64>() / 10.0);
         self.next_tick = Instant::now() + poll;
+        // First, so that what nobody runs is not held to the deadline that it got with its claim.
+        self.give_back().await;
         let changes = shared.queues.changes();
         self.ticks = self.ticks.wrapping_add(1);
         let own = if self.peers.is_due(self.ticks) { shared.presence.lock() } else { None };
+        let asked = std::time::Instant::now();
         let tick = match shared.store.tick(&self.names, own).await {
             Ok(tick) => tick,
             Err(error) => {
@@ -127,13 +121,16 @@ impl Dispatcher {
                     error = &error as &dyn std::error::Error,
                     "a look at the queues failed; the next one follows"
                 );
-                return;
+                return BTreeSet::new();
             }
         };
-        shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now));
+        shared.clock.anchor(crate::time::Timestamp::from_millis(tick.now), asked);
         shared.queues.set(tick.queues.iter().map(QueueRow::queue), changes);
         if let Some(shortest) = shared.queues.shortest_interval() {
             self.next_tick = Instant::now() + poll.min(shortest.max(Duration::from_millis(10)));
+        }
+        if tick.more {
+            self.next_tick = Instant::now();
         }
         if tick.schedules != self.schedules {
             self.schedules = tick.schedules;
@@ -153,10 +150,8 @@ impl Dispatcher {
                 "the work of a dead peer was not taken up; the next look follows"
             );
         }
-        self.give_back().await;
         let now = Instant::now();
-        let ready = tick.ready.into_iter().filter(|queue| self.is_time_for(queue, now)).collect();
-        self.claim_from(ready).await;
+        tick.ready.into_iter().filter(|queue| self.is_time_for(queue, now)).collect()
     }
 
     /// Whether a queue whose interval is longer than a tick wants to be looked at.
@@ -169,20 +164,6 @@ impl Dispatcher {
             self.looked.insert(queue.to_owned(), now);
         }
         waited
-    }
-
-    /// Claims from each queue in turn until nothing is left or allowed: no queue waits for another to be empty.
-    async fn claim_from(&mut self, queues: BTreeSet<String>) {
-        let mut queues: Vec<Queue> = queues.iter().filter_map(|name| self.works_on(name)).collect();
-        while !queues.is_empty() && self.may_claim() {
-            let mut more = Vec::new();
-            for queue in queues {
-                if self.claim(&queue).await {
-                    more.push(queue);
-                }
-            }
-            queues = more;
-        }
     }
 
     fn may_claim(&self) -> bool {
@@ -208,9 +189,9 @@ impl Dispatcher {
             self.look_again(&queue.name, PACE);
             return false;
         }
-        let room = queue
-            .worker_concurrency
-            .map_or(MOST, |most| most.saturating_sub(u32::try_from(load).unwrap_or(u32::MAX)).min(MOST));
+        let portion = self.portions.get(&queue.name).copied().unwrap_or(MOST);
+        let free = |most: u32| most.saturating_sub(u32::try_from(load).unwrap_or(u32::MAX));
+        let room = queue.worker_concurrency.map_or(portion, |most| free(most).min(portion));
         if room == 0 {
             return false;
         }
@@ -220,14 +201,14 @@ impl Dispatcher {
         let claimed = match shared.store.claim(&claim, &token).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                self.failed(queue, token, &error);
+                self.failed(queue, token, room, &error);
                 return false;
             }
         };
         let count = claimed.len();
         if count > 0 && !shared.is_active() {
             // Deactivated while it was asked: somebody else shall have them.
-            self.doubt(queue, token, Duration::ZERO);
+            self.doubt(queue, token);
             return false;
         }
         for workflow in claimed {
@@ -236,6 +217,10 @@ impl Dispatcher {
             shared.tasks.workflows.spawn(async move { admit(shared_too, workflow, token, slot).await });
         }
         let full = u32::try_from(count) == Ok(room);
+        if full && portion < MOST {
+            // By a quarter: what is too large is met again less often than it is passed.
+            self.portions.insert(queue.name.clone(), (portion + portion / 4 + 1).min(MOST));
+        }
         if count > 0 && queue.has_rate_limit() {
             self.look_again(&queue.name, pace_of(queue));
         } else if full && load + count > PILE {
@@ -245,34 +230,39 @@ impl Dispatcher {
         full
     }
 
-    fn failed(&mut self, queue: &Queue, token: OwnerToken, error: &StoreError) {
+    fn failed(&mut self, queue: &Queue, token: OwnerToken, room: u32, error: &StoreError) {
         if matches!(error, StoreError::Contended(_)) {
             // Another process is claiming from the same queue. One of the two has succeeded.
-            self.look_again(&queue.name, RETRY.mul_f64(1.0 + 4.0 * rand::random::<f64>()));
-        } else {
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                queue = %queue.name,
-                "a claim failed; the next look tries again"
-            );
+            return self.look_again(&queue.name, RETRY.mul_f64(1.0 + 4.0 * rand::random::<f64>()));
         }
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            queue = %queue.name,
+            workflows = room,
+            "a claim failed; the next one takes half as many"
+        );
+        self.portions.insert(queue.name.clone(), (room / 2).max(1));
         if error.breaks_connection() {
-            self.doubt(queue, token, DOUBT);
+            self.doubt(queue, token);
+        } else if room > 1 {
+            self.look_again(&queue.name, PACE);
         }
     }
 
-    /// Has the next tick put back what a claim has taken, and those after it for so long.
-    fn doubt(&mut self, queue: &Queue, token: OwnerToken, lasting: Duration) {
+    /// Has the next tick put back what a claim has taken.
+    fn doubt(&mut self, queue: &Queue, token: OwnerToken) {
         let now = Instant::now();
-        self.doubts.push(Doubt { queue: queue.name.clone(), token, until: now + lasting });
+        self.doubts.add(&queue.name, token, now);
         self.next_tick = self.next_tick.min(now + PACE);
     }
 
     /// Puts back what a claim took whose answer was lost.
     async fn give_back(&mut self) {
-        for doubt in &self.doubts {
+        let now = Instant::now();
+        let mut due = self.doubts.due(now).into_iter();
+        while let Some(doubt) = due.next() {
             match self.shared.store.give_back(&doubt.queue, &doubt.token).await {
-                Ok(0) => {}
+                Ok(0) => self.doubts.nothing(doubt, now),
                 Ok(rows) => {
                     tracing::info!(queue = %doubt.queue, rows, "a claim is undone");
                     self.shared.wakeups.bell().ring(&doubt.queue);
@@ -282,12 +272,10 @@ impl Dispatcher {
                         error = &error as &dyn std::error::Error,
                         "a claim was not undone; trying again"
                     );
-                    return;
+                    return self.doubts.missed(std::iter::once(doubt).chain(due));
                 }
             }
         }
-        let now = Instant::now();
-        self.doubts.retain(|doubt| doubt.until > now);
     }
 
     fn look_again(&mut self, queue: &str, after: Duration) {

@@ -100,6 +100,7 @@ impl<O: Unpin, T, E: From<Error>> Future for Durable<'_, O, T, E> {
         let mut running = match std::mem::replace(&mut this.state, State::Done) {
             State::Built(options, run) => run(options),
             State::Running(running) => running,
+            State::Refused(_) if this.execution.gives_up_on_the_body() => return Poll::Pending,
             State::Refused(error) => return Poll::Ready(Err(error.into())),
             State::Done => return Poll::Pending,
         };

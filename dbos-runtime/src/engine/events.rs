@@ -43,7 +43,7 @@ impl Default for GetEventOptions {
 }
 
 impl<T, E> GetEvent<T, E> {
-    /// How long to wait for the event; 60 seconds unless said. Zero looks once.
+    /// How long to wait for the event; 60 seconds by default. Zero looks once.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = timeout)
     }

@@ -1,7 +1,7 @@
 //! One execution of one workflow: its number line, its history, its right to write.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) struct Execution {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    /// To whom the user belongs; empty where that is nobody.
+    pub(crate) tenant: Option<String>,
     /// The role in which the user runs it, where it requires one.
     pub(crate) assumed: OnceLock<String>,
     /// When the workflow is cancelled if it has not ended; children inherit it.
@@ -45,12 +47,20 @@ pub(crate) struct Execution {
     pub(crate) witnesses: Witnesses,
     /// Cancelled together with the latch: wakes sleeps and receives, and reaches step bodies.
     pub(crate) interrupt: CancellationToken,
+    /// Cancelled when the body does not stop, however often it is told.
+    pub(crate) abandoned: CancellationToken,
     /// Whether a value of a stream is awaited.
     pub(crate) reading: AtomicBool,
     history: Mutex<HashMap<i32, StepRow>>,
     next: AtomicI32,
     latch: OnceLock<Error>,
+    /// Calls that were refused since then.
+    refused: AtomicU32,
 }
+
+/// How often a body is told its control signal. One that goes on all the same, as a loop may that ignores errors, would
+/// go on for ever and never give its thread away.
+const TOLD: u32 = 100;
 
 /// What an earlier execution recorded at the next step number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +86,7 @@ pub(crate) struct Facts {
     pub(crate) user: Option<String>,
     /// The user's roles as they are stored.
     pub(crate) roles: Option<String>,
+    pub(crate) tenant: Option<String>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) history: Vec<StepRow>,
     pub(crate) format: Format,
@@ -127,6 +138,7 @@ impl Execution {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             user: facts.user,
             roles: facts.roles,
+            tenant: facts.tenant,
             deadline: facts.deadline,
             format: facts.format,
             trace: facts.trace,
@@ -138,6 +150,8 @@ impl Execution {
             history: Mutex::new(facts.history.into_iter().map(|row| (row.number, row)).collect()),
             next: AtomicI32::new(1),
             latch: OnceLock::new(),
+            abandoned: CancellationToken::new(),
+            refused: AtomicU32::new(0),
         })
     }
 
@@ -203,6 +217,24 @@ impl Execution {
         // Its waiters need not wait for a body that has nothing more to say: the row knows.
         self.completion.set(Ended::Elsewhere);
         error
+    }
+
+    /// Whether a call is not even refused any more, because its body has been told often enough: it stays pending, and the
+    /// body is dropped there. Asked once for each refusal.
+    pub(crate) fn gives_up_on_the_body(&self) -> bool {
+        let deaf = self.latch.get().is_some() && self.refused.fetch_add(1, Ordering::Relaxed) >= TOLD;
+        if deaf {
+            self.abandoned.cancel();
+        }
+        deaf
+    }
+
+    /// The number that a call has taken, or its refusal.
+    pub(crate) async fn granted(&self, claimed: Result<i32, Error>) -> Result<i32, Error> {
+        if claimed.is_err() && self.gives_up_on_the_body() {
+            return std::future::pending().await;
+        }
+        claimed
     }
 
     /// Latches what the loss of the row means.

@@ -20,9 +20,20 @@ pub struct WorkflowHandle<T, E = Error> {
     shared: Arc<Shared>,
     id: WorkflowId,
     local: Option<Arc<Completion>>,
-    attached: Option<Arc<str>>,
+    origin: Origin,
     seen: Option<WorkflowStatus>,
     types: PhantomData<fn() -> (T, E)>,
+}
+
+/// How a handle came to its workflow.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// Its start made it.
+    Created,
+    /// Its start found it, running with this input.
+    Attached(Arc<str>),
+    /// By its id.
+    Found,
 }
 
 impl<T, E> Clone for WorkflowHandle<T, E> {
@@ -31,7 +42,7 @@ impl<T, E> Clone for WorkflowHandle<T, E> {
             shared: Arc::clone(&self.shared),
             id: self.id.clone(),
             local: self.local.clone(),
-            attached: self.attached.clone(),
+            origin: self.origin.clone(),
             seen: self.seen,
             types: PhantomData,
         }
@@ -49,10 +60,9 @@ impl<T, E> WorkflowHandle<T, E> {
         shared: &Arc<Shared>,
         id: WorkflowId,
         local: Option<Arc<Completion>>,
-        attached: Option<String>,
+        origin: Origin,
     ) -> Self {
-        let attached = attached.map(Into::into);
-        Self { shared: Arc::clone(shared), id, local, attached, seen: None, types: PhantomData }
+        Self { shared: Arc::clone(shared), id, local, origin, seen: None, types: PhantomData }
     }
 
     pub(crate) fn seen(self, status: Option<WorkflowStatus>) -> Self {
@@ -71,12 +81,15 @@ impl<T, E> WorkflowHandle<T, E> {
 
     /// Whether this handle's start made the workflow, rather than finding it.
     pub fn created(&self) -> bool {
-        self.attached.is_none()
+        matches!(self.origin, Origin::Created)
     }
 
-    /// Of a workflow that was found in place of a start: the stored text of the input that it runs with.
+    /// Of a workflow that a start found in its place: the stored text of the input that it runs with.
     pub fn stored_input(&self) -> Option<&str> {
-        self.attached.as_deref()
+        match &self.origin {
+            Origin::Attached(input) => Some(input),
+            Origin::Created | Origin::Found => None,
+        }
     }
 
     /// Where the workflow stood when this handle's start made it or found it; `None` for other handles.

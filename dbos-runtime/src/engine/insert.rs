@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use super::debounce::{Debounced, Next};
 use super::execution::Completion;
-use super::handle::WorkflowHandle;
+use super::handle::{Origin, WorkflowHandle};
+use super::launch::{Decided, Launch};
 use super::options::Options;
 use super::registry::Target;
 use super::shared::Shared;
-use super::undecided::{Decided, Undecided};
 use super::{guard, wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::status::WorkflowStatus;
+use crate::model::tenant;
 use crate::model::workflow::{Existing, NewWorkflow, Parent};
 use crate::model::write::{Receipt, Write};
 use crate::payload;
@@ -34,6 +35,7 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     pub(crate) user: Option<String>,
     pub(crate) roles: Option<String>,
+    pub(crate) tenant: Option<String>,
     pub(crate) parent: Option<Parent>,
     /// The parent's, which it inherits.
     pub(crate) deadline: Option<Timestamp>,
@@ -59,6 +61,7 @@ impl Request {
             options: Options::default(),
             user: None,
             roles: None,
+            tenant: None,
             parent: None,
             deadline: None,
         }
@@ -76,6 +79,11 @@ impl Request {
         let config_name = self.options.config_name.take().or(self.config_name.take());
         let (class, instance) = (class_name.as_deref(), config_name.as_deref());
         let assumed = shared.registry.assumed_role(&self.name, class, instance, self.roles.as_deref());
+        let given = self.options.attributes.take();
+        let attributes = match &self.tenant {
+            Some(tenant) => Some(tenant::attach(tenant, given)),
+            None => given,
+        };
         let mut new = NewWorkflow {
             id: self.id(),
             entry: self.options.entry(shared, &self.name),
@@ -90,7 +98,7 @@ impl Request {
             user: self.user,
             roles: self.roles,
             assumed,
-            attributes: trace::attached(self.options.attributes),
+            attributes: trace::attached(attributes),
             parent: self.parent,
         };
         if let Some(debounced) = debounced {
@@ -119,14 +127,17 @@ impl Started {
 
     pub(crate) fn handle<T, E>(self, shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<T, E> {
         match self {
-            Self::Created(status, local) => WorkflowHandle::new(shared, id, local, None).seen(Some(status)),
+            Self::Created(status, local) => {
+                WorkflowHandle::new(shared, id, local, Origin::Created).seen(Some(status))
+            }
             Self::Held(holder) => {
                 let local = shared.running.completion_of(&holder);
-                WorkflowHandle::new(shared, holder, local, Some(String::new()))
+                WorkflowHandle::new(shared, holder, local, Origin::Found)
             }
             Self::Attached(row, local) => {
                 let status = WorkflowStatus::from_text(&row.status);
-                WorkflowHandle::new(shared, id, local, Some(row.input.unwrap_or_default())).seen(status)
+                let origin = Origin::Attached(row.input.unwrap_or_default().into());
+                WorkflowHandle::new(shared, id, local, origin).seen(status)
             }
         }
     }
@@ -187,11 +198,12 @@ pub(crate) async fn submit(shared: &Arc<Shared>, new: &NewWorkflow, options: &Op
             let receipt = shared.journal.submit(write, patience).await.ok_or_else(wait::shutting_down)?;
             receipt.await.ok()
         } else {
-            let undecided = Undecided::prepare(shared, new)?;
-            let receipt = shared.journal.submit(write, patience).await;
-            match undecided.decide(receipt.ok_or_else(wait::shutting_down)?).await {
-                Decided::Created(completion) => return Ok(Started::Created(new.status(), Some(completion))),
-                Decided::Other(receipt) => receipt,
+            match Launch::prepare(shared, new)?.start(write, patience).await {
+                Some(Decided::Created(completion)) => {
+                    return Ok(Started::Created(new.status(), Some(completion)));
+                }
+                Some(Decided::Other(receipt)) => Some(receipt),
+                None => None,
             }
         };
         // Of a duplicate whose holder has gone since: the id is free now.
@@ -237,7 +249,7 @@ fn started(
     receipt: Option<Receipt>,
 ) -> Result<Started> {
     match receipt {
-        Some(Receipt::Done) => Ok(Started::Created(new.status(), None)),
+        Some(Receipt::Done | Receipt::Moved) => Ok(Started::Created(new.status(), None)),
         Some(Receipt::Exists(row)) => attach(shared, new, options, row),
         Some(Receipt::Duplicate(holder)) if options.attach_to_duplicate => {
             Ok(Started::Held(WorkflowId::trusted(holder)))

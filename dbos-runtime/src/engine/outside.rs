@@ -7,13 +7,14 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::handle::{self, WorkflowHandle};
+use super::handle::{self, Origin, WorkflowHandle};
 use super::shared::Shared;
 use super::workflows::Workflows;
 use super::{events, wait};
 use crate::error::{DurableError, Result};
 use crate::ids::WorkflowId;
 use crate::limits;
+use crate::model::info::Payload;
 use crate::model::mailbox::Stored;
 use crate::payload;
 
@@ -180,8 +181,7 @@ macro_rules! outside_verbs {
             $crate::engine::outside::get_event(self.shared(), from, key, timeout).await
         }
 
-        /// The same, for a reader that does not know the value's type; a value in another language's format is given as
-        /// its text.
+        /// The same, for a reader that does not know the value's type.
         ///
         /// # Errors
         ///
@@ -190,16 +190,28 @@ macro_rules! outside_verbs {
         /// # Cancel safety
         ///
         /// Safe. Nothing is held while it waits.
-        pub async fn event_value(
+        pub async fn event_payload(
             &self,
             from: &$crate::WorkflowId,
             key: &str,
             timeout: std::time::Duration,
-        ) -> $crate::Result<Option<serde_json::Value>> {
-            $crate::engine::outside::event_value(self.shared(), from, key, timeout).await
+        ) -> $crate::Result<Option<$crate::Payload>> {
+            $crate::engine::outside::event_payload(self.shared(), from, key, timeout).await
         }
 
-        /// All events that a workflow has published.
+        /// All events that a workflow has published, each with its format.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the database does not answer.
+        pub async fn event_payloads(
+            &self,
+            from: &$crate::WorkflowId,
+        ) -> $crate::Result<std::collections::BTreeMap<String, $crate::Payload>> {
+            $crate::engine::outside::event_payloads(self.shared(), from).await
+        }
+
+        /// All events that a workflow has published; the text of those that only another language reads.
         ///
         /// # Errors
         ///
@@ -365,7 +377,7 @@ pub(crate) async fn retrieve<T: DeserializeOwned, E: DurableError>(
 
 /// A handle to a workflow that exists.
 pub(crate) fn handle_to<T, E>(shared: &Arc<Shared>, id: &WorkflowId) -> WorkflowHandle<T, E> {
-    WorkflowHandle::new(shared, id.clone(), shared.running.completion_of(id), Some(String::new()))
+    WorkflowHandle::new(shared, id.clone(), shared.running.completion_of(id), Origin::Found)
 }
 
 pub(crate) async fn get_event<T: DeserializeOwned>(
@@ -379,13 +391,22 @@ pub(crate) async fn get_event<T: DeserializeOwned>(
     payload::decode(&stored.value).map(Some)
 }
 
-pub(crate) async fn event_value(
+pub(crate) async fn event_payload(
     shared: &Shared,
     from: &WorkflowId,
     key: &str,
     timeout: Duration,
-) -> Result<Option<Value>> {
-    Ok(stored_event(shared, from, key, timeout).await?.map(events::value))
+) -> Result<Option<Payload>> {
+    Ok(stored_event(shared, from, key, timeout).await?.map(payload_of))
+}
+
+pub(crate) async fn event_payloads(shared: &Shared, from: &WorkflowId) -> Result<BTreeMap<String, Payload>> {
+    let events = wait::briefly(shared, || shared.store.events(from.as_str())).await?;
+    Ok(events.into_iter().map(|(key, stored)| (key, payload_of(stored))).collect())
+}
+
+fn payload_of(stored: Stored) -> Payload {
+    Payload::new(stored.value, stored.serialization)
 }
 
 async fn stored_event(

@@ -8,13 +8,14 @@ use serde::de::DeserializeOwned;
 
 use super::execution::Execution;
 use super::{replay, step};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::model::step::StepRow;
 use crate::payload;
 
 /// Puts the question under this step number and records its answer; a replay gives the recorded one.
 ///
-/// A refusal is an answer too, and is recorded. A database that is away is not: the next execution asks again.
+/// A refusal is an answer too, and is recorded. A database that is away, or that will not answer, has given none: the
+/// next execution asks again.
 pub(crate) async fn recorded<T, F>(
     execution: &Arc<Execution>,
     number: i32,
@@ -33,7 +34,7 @@ where
     let started = execution.now();
     let answer = question().await;
     if let Err(error) = &answer
-        && error.is_transient()
+        && (error.is_transient() || error.kind() == ErrorKind::Database)
     {
         return answer;
     }

@@ -39,7 +39,7 @@ pub trait Target {
     /// The name under which it is registered.
     fn name(&self) -> &str;
 
-    /// The class whose method it is; none in Rust, unless said.
+    /// The class whose method it is; none in Rust by default.
     fn class_name(&self) -> Option<&str> {
         None
     }
@@ -58,7 +58,7 @@ pub trait Workflow: Target + 'static {
     /// A fingerprint of the function's code; formatting and comments do not change it.
     fn fingerprint(&self) -> &'static str;
 
-    /// The roles of which its user must have one; none unless said.
+    /// The roles of which its user must have one; none by default.
     fn roles(&self) -> &'static [&'static str] {
         &[]
     }

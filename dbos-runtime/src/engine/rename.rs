@@ -52,7 +52,7 @@ impl RenameApplication {
         self
     }
 
-    /// Rows of one portion; 10,000 unless said.
+    /// Rows of one portion; 10,000 by default.
     pub fn batch_size(mut self, rows: u32) -> Self {
         self.rename.batch = i64::from(rows);
         self

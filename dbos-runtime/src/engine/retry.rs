@@ -33,7 +33,8 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// At most that many attempts in all, at least one; a second between the first two, doubling.
+    /// At most that many attempts in all, the first one included, and at least one. The first wait is a second, and each
+    /// further one is twice as long.
     #[must_use]
     pub fn times(attempts: u32) -> Self {
         Self {

@@ -10,6 +10,11 @@ impl<S, E> Ctx<S, E> {
         self.execution.user.as_deref()
     }
 
+    /// The tenant to whom that user belongs, if there is one; empty where it is nobody's.
+    pub fn authenticated_tenant(&self) -> Option<&str> {
+        self.execution.tenant.as_deref()
+    }
+
     /// The roles of the [authenticated user](Self::authenticated_user).
     pub fn authenticated_roles(&self) -> Vec<String> {
         // Text that is no list of roles does not come so far.

@@ -38,6 +38,10 @@ pub(crate) async fn drive(execution: Arc<Execution>, body: Body, input: String) 
     let ended = async {
         let end = tokio::select! {
             end = run(&execution, &body, input) => Some(end),
+            () = execution.abandoned.cancelled() => {
+                tracing::warn!(workflow.id = %execution.fence.id, "a workflow that ignores its control signal was dropped");
+                None
+            }
             () = execution.shared.tasks.stopped.cancelled() => None,
         };
         // Boxed: it is not needed while the body runs, which may be for days.

@@ -13,9 +13,11 @@ use super::shared::{INTERNAL_QUEUE, Shared};
 use super::{dispatcher, queues, watch, workflows};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids;
+use crate::ids::{self, AppVersion, ExecutorId};
 use crate::model::queue::OnConflict;
 use crate::model::workflow::Identity;
+use crate::store::Store;
+use crate::store::error::StoreError;
 use crate::store::presence::Presence;
 use crate::time::Timestamp;
 
@@ -58,12 +60,7 @@ impl Dbos {
     pub(crate) async fn launch(config: Config, registry: Registry) -> Result<Self> {
         let version = config.version(|| registry.version())?;
         let (presence, vigil) = Presence::announce(&config).await?;
-        let identity = Identity {
-            application: Some(config.name.clone()),
-            executor: Some(presence.executor().as_str().to_owned()),
-            version: Some(version.as_str().to_owned()),
-            application_id: Some(Config::application_id()),
-        };
+        let identity = identity(&config, presence.executor(), &version);
         let shared = Shared::open(config, identity, registry, presence).await?;
         shared.store.keep(&shared.presence, vigil, &shared.tasks.daemons, &shared.tasks.stopped);
         let dbos = Self { shared };
@@ -74,26 +71,30 @@ impl Dbos {
         Ok(dbos)
     }
 
+    /// Opens the database, which brings its schema up to date, and closes it.
+    pub(crate) async fn migrate(config: Config, registry: Registry) -> Result<()> {
+        let version = config.version(|| registry.version())?;
+        let executor = config.executor()?.unwrap_or_else(|| ExecutorId::trusted(""));
+        let store = Store::open(&config, Arc::new(identity(&config, &executor, &version))).await?;
+        let owner = store.version_owner(version.as_str()).await.map_err(|error| unusable(&error));
+        store.close().await;
+        check_owner(owner?.flatten().as_deref(), &config.name, version.as_str())
+    }
+
     /// Registers the version, recovers what this executor left behind, then starts the loops.
     async fn take_up(&self) -> Result<()> {
         let shared = &self.shared;
         let opening = async {
-            shared.clock.anchor(shared.store.now().await?);
+            let asked = std::time::Instant::now();
+            shared.clock.anchor(shared.store.now().await?, asked);
             let row_id = ids::random().to_string();
             let owner = shared.store.register_version(&row_id).await?;
             let recovered = shared.store.recover(INTERNAL_QUEUE).await?;
-            Ok::<_, crate::store::error::StoreError>((owner, recovered))
+            Ok::<_, StoreError>((owner, recovered))
         };
-        let (owner, recovered) = opening.await.map_err(|error| {
-            let cause =
-                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::new(ErrorKind::Initialization, format!("{error}{cause}"))
-        })?;
+        let (owner, recovered) = opening.await.map_err(|error| unusable(&error))?;
         let (application, version) = (shared.identity.application(), shared.identity.version());
-        if owner.as_ref().is_some_and(|owner| owner != application) {
-            let message = format!("version {version:?} belongs to application {owner:?} on this database");
-            return Err(Error::new(ErrorKind::Initialization, message));
-        }
+        check_owner(owner.as_deref(), application, version)?;
         tracing::info!(
             dbos.application.version = %version,
             dbos.executor.id = shared.identity.executor(),
@@ -202,6 +203,32 @@ impl Dbos {
     pub async fn shutdown(&self, drain: Duration) {
         self.shared.shut_down(drain).await;
     }
+}
+
+fn identity(config: &Config, executor: &ExecutorId, version: &AppVersion) -> Identity {
+    Identity {
+        application: Some(config.name.clone()),
+        executor: Some(executor.as_str().to_owned()),
+        version: Some(version.as_str().to_owned()),
+        application_id: Some(Config::application_id()),
+    }
+}
+
+/// Refuses a version that another application on the database has.
+fn check_owner(owner: Option<&str>, application: &str, version: &str) -> Result<()> {
+    match owner {
+        Some(owner) if owner != application => {
+            let message = format!("version {version:?} belongs to application {owner:?} on this database");
+            Err(Error::new(ErrorKind::Initialization, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A database that was opened, and does not answer the first questions.
+fn unusable(error: &StoreError) -> Error {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Error::new(ErrorKind::Initialization, format!("{error}{cause}"))
 }
 
 impl fmt::Debug for Dbos {

@@ -82,9 +82,10 @@ impl Scheduler {
             self.look_at = Instant::now() + self.shared.config.schedule_poll;
             return;
         }
+        let asked = std::time::Instant::now();
         match self.shared.store.active_schedules().await {
             Ok((now, rows)) => {
-                self.shared.clock.anchor(now);
+                self.shared.clock.anchor(now, asked);
                 self.plan.update(rows, now, |name| self.shared.registry.known(name));
                 self.stale = false;
                 self.look_at = Instant::now() + self.shared.config.schedule_poll;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -95,8 +95,9 @@ impl Shared {
     pub(crate) async fn for_client(config: Config, identity: Identity) -> Result<Arc<Self>> {
         let presence = Presence::new(ExecutorId::trusted(""), None);
         let shared = Self::open(config, identity, Registry::default(), presence).await?;
+        let asked = Instant::now();
         match shared.store.now().await {
-            Ok(now) => shared.clock.anchor(now),
+            Ok(now) => shared.clock.anchor(now, asked),
             Err(error) => {
                 shared.shut_down(Duration::ZERO).await;
                 return Err(error.into());

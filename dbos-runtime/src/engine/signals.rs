@@ -41,7 +41,7 @@ impl Default for RecvOptions {
 }
 
 impl<T, E> Recv<T, E> {
-    /// How long to wait; 60 seconds unless said. Zero takes what is there. Counted from the first execution.
+    /// How long to wait; 60 seconds by default. Zero takes what is there. Counted from the first execution.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = timeout)
     }

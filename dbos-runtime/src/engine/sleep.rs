@@ -1,7 +1,7 @@
 //! Durable sleep: the instant of waking is recorded, and kept by every later execution.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::context::Ctx;
 use super::durable::Durable;
@@ -11,7 +11,7 @@ use crate::error::{DurableError, Error};
 use crate::limits;
 use crate::model::step::StepRow;
 use crate::payload;
-use crate::time::Timestamp;
+use crate::time::{JITTER, Timestamp};
 
 /// The recorded name, the same in every SDK.
 pub(crate) const NAME: &str = "DBOS.sleep";
@@ -47,6 +47,8 @@ impl<S, E: DurableError> Ctx<S, E> {
 }
 
 async fn sleep(execution: &Arc<Execution>, number: i32, duration: Duration) -> Result<(), Error> {
+    let begun = Instant::now();
+    let mut fresh = None;
     let wake = match recorded(execution, number)? {
         Some(wake) => wake,
         None => {
@@ -54,11 +56,15 @@ async fn sleep(execution: &Arc<Execution>, number: i32, duration: Duration) -> R
             let now = execution.now();
             let wake = now.after(duration);
             execution.record_now(row(number, now, wake, wake)).await?;
+            fresh = Some(duration);
             wake
         }
     };
     // A clock that shows milliseconds shows when one begins; the sleep is over once that of waking has ended.
-    execution.sleep_until(wake.after(Duration::from_millis(1))).await
+    execution.sleep_until(wake.after(Duration::from_millis(1))).await?;
+    // The clock may have been set on a little meanwhile.
+    let missing = fresh.unwrap_or_default().saturating_sub(begun.elapsed()).min(JITTER);
+    execution.sleep_until(execution.now().after(missing)).await
 }
 
 /// The recorded instant of waking, if the step is recorded.

@@ -70,6 +70,18 @@ impl<T, E> Start<T, E> {
         })
     }
 
+    /// The tenant to whom that user belongs: the attribute `dbos.tenant`, which the workflow's children inherit as they
+    /// inherit the user. An empty one is nobody's.
+    pub fn authenticated_tenant(self, tenant: &str) -> Self {
+        self.caller(|request| {
+            if !tenant.is_empty() {
+                limits::text("authenticated tenant", tenant)?;
+            }
+            request.tenant = Some(tenant.to_owned());
+            Ok(())
+        })
+    }
+
     /// Enqueues the workflow inside a transaction of the caller's on the system database: it exists when the caller
     /// commits, and never did when the caller rolls back. It needs a [`queue`](Self::queue).
     ///

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::execution::Execution;
 use super::shared::Shared;
@@ -54,8 +55,9 @@ async fn displaced(shared: &Shared) -> Result<(), StoreError> {
     let running: Vec<Arc<Execution>> = shared.running.all();
     for portion in running.chunks(PORTION) {
         let fences: Vec<Fence> = portion.iter().map(|execution| execution.fence.clone()).collect();
+        let asked = Instant::now();
         let (now, displaced) = shared.store.displaced(&fences).await?;
-        shared.clock.anchor(now);
+        shared.clock.anchor(now, asked);
         if displaced.is_empty() {
             continue;
         }

@@ -134,7 +134,7 @@ impl Filter {
     time_conditions! {
         /// Inserted at this instant or later.
         created_after => Created From,
-        /// Inserted at this instant or earlier.
+        /// Inserted at this instant or earlier. What one process enqueues in a burst has an instant ahead of the clock.
         created_before => Created Until,
         /// Ended at this instant or later.
         completed_after => Completed From,
@@ -222,7 +222,7 @@ impl Filter {
         self
     }
 
-    /// The youngest first; the oldest first unless said. Workflows inserted in the same millisecond are ordered by id.
+    /// The youngest first; the oldest first by default. Workflows inserted in the same millisecond are ordered by id.
     pub fn newest_first(mut self) -> Self {
         self.newest_first = true;
         self
@@ -275,7 +275,7 @@ impl Filter {
     }
 }
 
-/// Which steps of a workflow, and whether with what they returned. All of them with everything, unless said.
+/// Which steps of a workflow, and whether with what they returned. All of them with everything, by default.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a filter does nothing until something is listed with it"]
 pub struct StepFilter {

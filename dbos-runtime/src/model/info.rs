@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::ids::WorkflowId;
 use crate::model::status::WorkflowStatus;
+use crate::model::tenant;
 use crate::payload::PORTABLE;
 use crate::time::Timestamp;
 
@@ -43,6 +44,11 @@ impl Payload {
             None | Some(PORTABLE) => serde_json::from_str(&self.text).ok(),
             Some(_) => None,
         }
+    }
+
+    /// The value, when its text is JSON, whatever the format; else the text.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| Value::String(self.text.clone()))
     }
 }
 
@@ -103,7 +109,7 @@ pub struct WorkflowInfo {
     pub deadline: Option<Timestamp>,
     /// Until when it is not eligible on its queue.
     pub delay_until: Option<Timestamp>,
-    /// When it was inserted.
+    /// When it was inserted. Of what one process enqueues in a burst it is the place on the queue, ahead of the clock.
     pub created_at: Timestamp,
     /// When its status last changed.
     pub updated_at: Timestamp,
@@ -120,6 +126,11 @@ pub struct WorkflowInfo {
 }
 
 impl WorkflowInfo {
+    /// The tenant to whom its user belongs, if there is one: the attribute `dbos.tenant`. Empty where it is nobody's.
+    pub fn authenticated_tenant(&self) -> Option<&str> {
+        self.attributes.get(tenant::ATTRIBUTE).map(|tenant| tenant.as_str().unwrap_or_default())
+    }
+
     /// Where the workflow was started, if that was in a trace; with the feature `otel`. Spans that have to do with it
     /// can link to it.
     #[cfg(feature = "otel")]

@@ -16,6 +16,7 @@ pub(crate) mod schedule;
 pub(crate) mod status;
 pub(crate) mod step;
 pub(crate) mod stream;
+pub(crate) mod tenant;
 pub(crate) mod version;
 pub(crate) mod workflow;
 pub(crate) mod write;

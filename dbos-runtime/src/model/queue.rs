@@ -110,7 +110,7 @@ impl Queue {
         Self { partition_rate_limit: Some(RateLimit { limit, period }), ..self }
     }
 
-    /// How often each process looks at the queue when no hint came; a second unless said. Work enqueued by a process of
+    /// How often each process looks at the queue when no hint came; a second by default. Work enqueued by a process of
     /// this crate comes with a hint; other programs' work is found by looking.
     #[must_use]
     pub fn polling_interval(self, interval: Duration) -> Self {
@@ -300,6 +300,10 @@ pub enum OnConflict {
     NeverUpdate,
 }
 
+/// How far ahead of the clock, in milliseconds, a queue's places may run: a row's `created_at` is its place, and what one
+/// process enqueues faster than a row a millisecond gets places to come. A burst that is longer is ordered by ids.
+pub(crate) const PLACES_AHEAD: i64 = 600_000;
+
 /// A workflow's name and configured instance as one text, as the claims compare it. Neither holds the separator, which is
 /// a control character.
 pub(crate) fn claim_key(name: &str, instance: Option<&str>) -> String {
@@ -330,6 +334,8 @@ pub(crate) struct Tick {
     pub(crate) released: i64,
     /// Workflows whose deadline has passed: cancelled just now.
     pub(crate) expired: Vec<String>,
+    /// Whether so many were due that some are left.
+    pub(crate) more: bool,
     /// A text that differs whenever the schedules do.
     pub(crate) schedules: Option<String>,
     /// What the processes' locks say, if that was asked.

@@ -67,19 +67,19 @@ impl Retention {
         self
     }
 
-    /// How many workflows one transaction deletes, 1 to 100 000; 1000 unless said.
+    /// How many workflows one transaction deletes, 1 to 100 000; 1000 by default.
     pub fn batch(mut self, rows: u32) -> Self {
         self.batch = rows;
         self
     }
 
-    /// Workflows of every application on the database; of this one, and unclaimed ones, unless said.
+    /// Workflows of every application on the database; of this one, and unclaimed ones by default.
     pub fn every_application(mut self) -> Self {
         self.every_application = true;
         self
     }
 
-    /// How often a runtime that was [given this](crate::Builder::retention) looks; about every hour unless said.
+    /// How often a runtime that was [given this](crate::Builder::retention) looks; about every hour by default.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self

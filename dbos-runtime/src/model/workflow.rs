@@ -132,6 +132,7 @@ pub(crate) struct Existing {
     pub(crate) class_name: Option<String>,
     pub(crate) config_name: Option<String>,
     pub(crate) creator: Option<String>,
+    pub(crate) owner: Option<String>,
     pub(crate) input: Option<String>,
     pub(crate) serialization: Option<String>,
 }
@@ -153,6 +154,8 @@ pub(crate) struct Claimed {
     pub(crate) user: Option<String>,
     /// A JSON array of strings.
     pub(crate) roles: Option<String>,
+    /// What is stored of the user's tenant: JSON, of whatever shape.
+    pub(crate) tenant: Option<String>,
     /// What is stored of the trace in which it was started: JSON, of whatever shape.
     pub(crate) trace: Option<String>,
     pub(crate) history: Vec<StepRow>,

@@ -118,6 +118,8 @@ pub(crate) enum Receipt {
     Done,
     /// A start that found a row in its place.
     Exists(Box<Existing>),
+    /// A start that was applied, and whose workflow is not this process's to run any more.
+    Moved,
     /// A start whose deduplication id this workflow holds.
     Duplicate(String),
     /// A receive that took a message.

@@ -31,6 +31,11 @@ impl StoreError {
         !matches!(self, Self::Rejected(_) | Self::Slow(_))
     }
 
+    /// Why a connection could not be had. That says nothing of the work that was to be done on it.
+    pub(crate) fn unreached(self) -> Self {
+        if let Self::Rejected(error) = self { Self::Lost(error) } else { self }
+    }
+
     /// Whether the connection is of no more use.
     pub(crate) fn breaks_connection(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::Deadline(_))

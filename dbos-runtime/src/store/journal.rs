@@ -65,13 +65,15 @@ pub(crate) struct Journal {
     traffic: Arc<Traffic>,
 }
 
-#[derive(Debug)]
+/// Is told what became of a write, in the lane: so it must be short.
+type Reply = Box<dyn FnOnce(Receipt) + Send>;
+
 struct Entry {
     write: Write,
     handed_over: Instant,
     /// Nobody waits any longer for a write that was not sent by then.
     patience: Option<Instant>,
-    reply: oneshot::Sender<Receipt>,
+    reply: Reply,
 }
 
 impl Journal {
@@ -107,15 +109,15 @@ impl Journal {
     ///
     /// Cancel safe: a write that was handed over is finished though nobody waits.
     pub(crate) fn write(&self, write: Write) -> BoxFuture<'_, Option<Receipt>> {
-        Box::pin(self.hand_over(write, None))
+        Box::pin(self.ask(write, None))
     }
 
     /// Like [`write`](Self::write), but gives up with [`Receipt::Expired`] a write that could not be sent in time.
     pub(crate) fn write_within(&self, write: Write, patience: Duration) -> BoxFuture<'_, Option<Receipt>> {
-        Box::pin(self.hand_over(write, Some(Instant::now() + patience)))
+        Box::pin(self.ask(write, Some(Instant::now() + patience)))
     }
 
-    async fn hand_over(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
+    async fn ask(&self, write: Write, patience: Option<Instant>) -> Option<Receipt> {
         let mut receipt = self.submit(write, patience).await?.await.ok()?;
         self.codec.open_receipt(&mut receipt);
         Some(receipt)
@@ -126,17 +128,30 @@ impl Journal {
     /// Cancel safe: a call that is dropped has handed nothing over.
     pub(crate) async fn submit(
         &self,
-        mut write: Write,
+        write: Write,
         patience: Option<Instant>,
     ) -> Option<oneshot::Receiver<Receipt>> {
-        let (reply, receipt) = oneshot::channel();
+        let (told, receipt) = oneshot::channel();
+        // The caller may leave; what was written stays written.
+        let reply = move |receipt| drop(told.send(receipt));
+        self.hand_over(write, patience, reply).await?;
+        Some(receipt)
+    }
+
+    /// Like [`submit`](Self::submit), but the receipt goes to `reply`, whether or not the caller is still there. It is
+    /// dropped when the journal is shut down first.
+    pub(crate) async fn hand_over(
+        &self,
+        mut write: Write,
+        patience: Option<Instant>,
+        reply: impl FnOnce(Receipt) + Send + 'static,
+    ) -> Option<()> {
         if let Err(error) = self.codec.seal(&mut write) {
-            let _ = reply.send(Receipt::Unstorable(error));
-            return Some(receipt);
+            reply(Receipt::Unstorable(error));
+            return Some(());
         }
         let lane = self.lane_of(write.workflow())?;
-        lane.send(Entry { write, handed_over: Instant::now(), patience, reply }).await.ok()?;
-        Some(receipt)
+        lane.send(Entry { write, handed_over: Instant::now(), patience, reply: Box::new(reply) }).await.ok()
     }
 
     /// Whether more writes wait than the next commits take: more work would only wait longer.
@@ -289,7 +304,7 @@ impl<L: Lane> Worker<L> {
     }
 
     async fn attempt(&mut self, writes: &[Write]) -> Result<Vec<Receipt>, StoreError> {
-        self.lane.ready().await?;
+        self.lane.ready().await.map_err(StoreError::unreached)?;
         self.lane.apply(writes).await
     }
 }
@@ -319,7 +334,7 @@ fn refusal(error: &sqlx::Error) -> Receipt {
 #[derive(Default)]
 struct Batch {
     writes: Vec<Write>,
-    replies: Vec<(oneshot::Sender<Receipt>, Option<Instant>)>,
+    replies: Vec<(Reply, Option<Instant>)>,
     oldest: Option<Instant>,
     /// Whose ownership its writes assume. A stale execution's write does not go together with the owner's: a
     /// statement that finds the workflow owned would take both.
@@ -371,7 +386,7 @@ impl Batch {
         let handed_over = entries.oldest.unwrap_or(now);
         for (write, (reply, patience)) in entries.writes.into_iter().zip(entries.replies) {
             if is_over(patience) {
-                let _ = reply.send(Receipt::Expired);
+                reply(Receipt::Expired);
             } else {
                 self.push(Entry { write, handed_over, patience, reply });
             }
@@ -383,8 +398,7 @@ impl Batch {
             if matches!(receipt, Receipt::Done | Receipt::Sent(_)) {
                 wakeups.announce(write);
             }
-            // The caller may have left; what was written stays written.
-            let _ = reply.send(receipt);
+            reply(receipt);
         }
     }
 

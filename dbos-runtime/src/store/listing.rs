@@ -120,9 +120,13 @@ pub(super) fn workflow_groups(
         groups.add(asked.groups.contains(&group).then(|| column.to_owned()), "text", name);
     }
     groups.add(bucket(asked.bucket, "w.created_at", &mut conditions), "bigint", "time_bucket");
+    // Of what was enqueued in a burst `created_at` lies ahead of the clock.
     let text = groups.select(
-        "min(w.created_at) AS min_created_at, max(w.started_at_epoch_ms - w.created_at) AS max_queue_wait, \
-         max(w.completed_at - w.created_at) AS max_latency FROM {s}.workflow_status w",
+        "min(w.created_at) AS min_created_at, \
+         max(CASE WHEN w.started_at_epoch_ms < w.created_at THEN 0 ELSE w.started_at_epoch_ms - w.created_at END) \
+         AS max_queue_wait, \
+         max(CASE WHEN w.completed_at < w.created_at THEN 0 ELSE w.completed_at - w.created_at END) AS max_latency \
+         FROM {s}.workflow_status w",
     );
     conditions.into_statement(&text)
 }

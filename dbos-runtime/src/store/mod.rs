@@ -74,6 +74,15 @@ pub(crate) enum Store {
     Sqlite(Arc<sqlite::Sqlite>),
 }
 
+#[cfg(feature = "postgres")]
+pub(crate) use self::postgres::ends_session;
+
+/// Whether an error ends the session and says nothing of the statement. A file has no sessions.
+#[cfg(not(feature = "postgres"))]
+pub(crate) const fn ends_session(_: &sqlx::Error) -> bool {
+    false
+}
+
 type Answer<T> = std::result::Result<T, StoreError>;
 
 impl Store {

@@ -33,11 +33,13 @@ pub(crate) fn of_start(
     now: &Ownership,
 ) -> Receipt {
     if let Some(row) = found {
-        return if row.creator.as_deref() == Some(new.token.as_str()) {
-            Receipt::Done
-        } else {
-            Receipt::Exists(Box::new(row))
-        };
+        let ours = Some(new.token.as_str());
+        if row.creator.as_deref() != ours {
+            return Receipt::Exists(Box::new(row));
+        }
+        // Made by this very write, whose acknowledgement was lost; perhaps cancelled or taken over since.
+        let owned = new.queued().is_some() || row.owner.as_deref() == ours;
+        return if owned { Receipt::Done } else { Receipt::Moved };
     }
     let stale = |parent: &Parent| now.owner.as_deref() != Some(parent.fence.token.as_str());
     if new.parent.as_ref().is_some_and(stale) {

@@ -1,7 +1,10 @@
 //! Changes to workflows by those who look after them: attributes, expiry, deletion of what is old.
 
+use tokio::sync::mpsc::Sender;
+
 use super::{Answer, Store};
 use crate::failpoint::{self, Boundary, Side};
+use crate::ids::WorkflowId;
 use crate::model::retention::{Collected, Retention};
 use crate::time::Timestamp;
 
@@ -30,15 +33,17 @@ impl Store {
         Ok(cancelled)
     }
 
-    /// Deletes what ended before the cutoff, and what the newest rows leave behind.
+    /// Deletes what ended before the cutoff, and what the newest rows leave behind. Each batch that is gone is told, and
+    /// no other follows once nobody hears of it.
     pub(crate) async fn collect(
         &self,
         retention: &Retention,
         cutoff: Option<Timestamp>,
+        gone: &Sender<Vec<WorkflowId>>,
     ) -> Answer<Collected> {
         failpoint::pass(Boundary::Collect, Side::Before);
         let cutoff = cutoff.map(Timestamp::as_millis);
-        let collected = ask!(self, backend => backend.collect(retention, cutoff).await)?;
+        let collected = ask!(self, backend => backend.collect(retention, cutoff, gone).await)?;
         failpoint::pass(Boundary::Collect, Side::After);
         Ok(collected)
     }

@@ -26,6 +26,7 @@ macro_rules! rows {
                 class_name: row.try_get_unchecked("class_name")?,
                 config_name: row.try_get_unchecked("config_name")?,
                 creator: row.try_get_unchecked("creator_xid")?,
+                owner: row.try_get_unchecked("owner_xid")?,
                 input: row.try_get_unchecked("input")?,
                 serialization: row.try_get_unchecked("serialization")?,
             })

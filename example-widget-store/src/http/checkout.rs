@@ -16,7 +16,7 @@ pub(crate) async fn by_path(
     State(app): State<AppState>,
     Path(key): Path<IdempotencyKey>,
 ) -> Result<String, ShopError> {
-    start(&ctx.owner(&visitor).with_key(key), &app).await
+    start(&ctx.on_behalf_of(&visitor).with_key(key), &app).await
 }
 
 /// `POST /checkout` with the header `Idempotency-Key`
@@ -25,7 +25,7 @@ pub(crate) async fn by_header(
     ctx: DbosCtx,
     State(app): State<AppState>,
 ) -> Result<String, ShopError> {
-    start(&ctx.owner(&visitor).require_key(), &app).await
+    start(&ctx.on_behalf_of(&visitor).require_key(), &app).await
 }
 
 /// Starts the purchase, or finds the visitor's one of this key, and says what to pay for.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::secret::Secret;
 use crate::workflows::checkout::{FAILED, PAID, PAYMENT_STATUS};
 
-/// Nobody can pay before the purchase is there, so news about another one are not kept for long.
+/// Nobody can pay before the purchase is there, so news about another one is not kept for long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
@@ -23,7 +23,7 @@ struct Payment {
     payment_id: String,
 }
 
-/// `POST /hooks/payments`, for who has the secret.
+/// `POST /hooks/payments`, for whoever has the secret.
 pub(crate) fn webhooks(dbos: &Dbos, secret: &Secret) -> Result<Webhooks, Misconfigured> {
     let scheme = StandardWebhooks::new(secret.reveal())?;
     Ok(Webhooks::new(dbos.clone()).source("payments", scheme, decided).patience(PATIENCE))

@@ -9,8 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
-use dbos_axum::{AccessPolicy, Action, IntoPrincipal, OwnersOnly, Principal};
-use dbos_runtime::WorkflowInfo;
+use dbos_axum::{IntoPrincipal, Principal};
 use sha2::{Digest, Sha256};
 
 use crate::error::ShopError;
@@ -54,16 +53,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 impl IntoPrincipal for Visitor {
     fn principal(&self) -> Principal {
         Principal::new(&self.name)
-    }
-}
-
-/// What visitors may do with their workflows by themselves: look. A message would be a payment that nobody made, and a
-/// cancelled purchase would keep its widget.
-pub(crate) struct LookOnly;
-
-impl AccessPolicy for LookOnly {
-    fn allows(&self, who: &Principal, to: Action, workflow: &WorkflowInfo) -> bool {
-        to == Action::Read && OwnersOnly.allows(who, to, workflow)
     }
 }
 

@@ -1,14 +1,15 @@
 //! What is attached to workflows: set at the start, changed later, searched.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dbos_runtime::{Dbos, ErrorKind, Filter};
+use dbos_runtime::{Dbos, ErrorKind, Filter, Fork, Queue};
 use harness::on_each_backend;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::listing::{ids, insert, observer};
-use super::scene::{W, assert_kind, launch, result_of};
+use super::scene::{W, assert_kind, launch, launch_as, result_of};
 
 fn object(value: Value) -> Map<String, Value> {
     let Value::Object(object) = value else { panic!("{value} is no object") };
@@ -56,6 +57,63 @@ on_each_backend! {
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE attributes IS NULL").await, 1);
         assert!(!workflows.update_attributes("nobody", None).await.unwrap());
         assert!(!workflows.merge_attributes("nobody", &Map::new()).await.unwrap());
+    }
+
+    // S03. What begins with `dbos.` is the runtimes'.
+    async fn a_workflow_changes_hands_only_where_that_is_said(fresh: Fresh) {
+        let dbos = observer(&fresh).await;
+        insert(&fresh, "w", &[("attributes", "'{\"a\": 1, \"dbos.tenant\": \"acme\", \"dbos.x\": null}'")]).await;
+        let workflows = dbos.workflows();
+        let cases = [
+            (Some(json!({"b": 2})), json!({"b": 2, "dbos.tenant": "acme", "dbos.x": null})),
+            (None, json!({"dbos.tenant": "acme", "dbos.x": null})),
+            (Some(json!({"dbos.tenant": "other"})), json!({"dbos.tenant": "other", "dbos.x": null})),
+            (Some(json!({})), json!({"dbos.tenant": "other", "dbos.x": null})),
+        ];
+        for (given, expected) in cases {
+            assert!(workflows.update_attributes("w", given.map(object).as_ref()).await.unwrap());
+            assert_eq!(attributes(&dbos, "w").await, expected);
+        }
+        assert_eq!(dbos.info("w").await.unwrap().authenticated_tenant(), Some("other"));
+        // What is no text is nobody's.
+        assert!(workflows.merge_attributes("w", &object(json!({"dbos.tenant": 7}))).await.unwrap());
+        assert_eq!(dbos.info("w").await.unwrap().authenticated_tenant(), Some(""));
+    }
+
+    // S03. Run at once, claimed from a queue, debounced, forked.
+    async fn a_tenant_goes_where_its_user_goes(fresh: Fresh) {
+        let builder = harness::builder(&fresh).queue(Queue::new("q"));
+        let dbos = launch_as(builder, |ctx, left| async move {
+            let mut seen = vec![json!([ctx.authenticated_user(), ctx.authenticated_tenant()])];
+            let left = left.as_i64().unwrap();
+            let child = ctx.start(W, json!(left - 1)).attribute("n", left);
+            let child = match left {
+                0 => return Ok(json!(seen)),
+                1 => child.debounce("d", Duration::from_millis(1)).await?,
+                2 => child.await?,
+                _ => child.queue("q").await?,
+            };
+            let mut below: Vec<Value> = serde_json::from_value(child.result().await?).unwrap();
+            seen.append(&mut below);
+            Ok(json!(seen))
+        })
+        .await;
+        let start = dbos.start(W, json!(3)).id("w").authenticated_user("ada").authenticated_tenant("acme");
+        assert_eq!(result_of(&start.await.unwrap()).await.unwrap(), json!([["ada", "acme"], ["ada", "acme"], ["ada", "acme"], ["ada", "acme"]]));
+        for (child, n) in [("w-1", 3), ("w-1-1", 2)] {
+            let attributes = dbos.info(child).await.unwrap().attributes;
+            assert_eq!((&attributes["n"], &attributes["dbos.tenant"]), (&json!(n), &json!("acme")), "{child}");
+        }
+        dbos.workflows().fork(Fork::of("w", 0).id("fork")).await.unwrap();
+        assert_eq!(dbos.info("fork").await.unwrap().authenticated_tenant(), Some("acme"));
+        // An empty one is nobody's, and that goes along too.
+        let nobody = dbos.start(W, json!(2)).id("n").authenticated_user("ada").authenticated_tenant("").await.unwrap();
+        assert_eq!(result_of(&nobody).await.unwrap()[1], json!(["ada", ""]));
+        let without = dbos.start(W, json!(2)).id("o").authenticated_user("ada").await.unwrap();
+        assert_eq!(result_of(&without).await.unwrap()[1], json!(["ada", null]));
+        let bad = dbos.start(W, json!(0)).id("bad").authenticated_tenant("a\0b").await;
+        assert_kind(bad, ErrorKind::InvalidArgument);
+        dbos.shutdown(Duration::from_secs(5)).await;
     }
 
     // L368, B65

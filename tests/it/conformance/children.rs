@@ -117,7 +117,45 @@ async fn finds(fresh: &Fresh, log: &Log, act: &str, expected: &str) {
     over_a_restart(fresh, log, dbos, expected).await;
 }
 
+/// Asks for the result of a child that runs nowhere, and again after the next message.
+#[workflow]
+async fn asks_twice(ctx: Ctx, _: ()) -> Result<String, Failure> {
+    let child = ctx.start(double, 5).id("child").queue("elsewhere").await?;
+    ctx.recv::<u32>("ask").await?;
+    let first = kind(child.result().await);
+    ctx.state().add(format!("{first:?}"));
+    ctx.recv::<u32>("again").await?;
+    Ok(format!("{:?}", child.result().await))
+}
+
 on_each_backend! {
+    // R12, K25
+    async fn a_failure_to_learn_of_a_childs_end_is_not_its_result(fresh: Fresh) {
+        let log = Log::default();
+        let dbos = builder(&fresh, &log).register(double).register(asks_twice).launch().await.unwrap();
+        let asking = dbos.start(asks_twice, ()).id("parent").await.unwrap();
+        until("the child is there", async || {
+            fresh.scalar("SELECT count(*) FROM workflow_status WHERE workflow_uuid = 'child'").await == 1
+        })
+        .await;
+        let schema = if fresh.backend() == Backend::Postgres { "dbos." } else { "" };
+        fresh.execute(&format!("ALTER TABLE {schema}workflow_output RENAME TO elsewhere")).await;
+        dbos.send(asking.id(), &1).topic("ask").await.unwrap();
+        done(&log, "Some(Database)", 1).await;
+        fresh.execute(&format!("ALTER TABLE {schema}elsewhere RENAME TO workflow_output")).await;
+        fresh
+            .execute(
+                "INSERT INTO workflow_output (workflow_uuid, output) VALUES ('child', '10');
+                 UPDATE workflow_status SET status = 'SUCCESS' WHERE workflow_uuid = 'child'",
+            )
+            .await;
+        dbos.send(asking.id(), &1).topic("again").await.unwrap();
+        assert_eq!(asking.result().await.unwrap(), "Ok(10)");
+        let results = "SELECT count(*) FROM operation_outputs WHERE function_name = 'DBOS.getResult'";
+        assert_eq!(fresh.scalar(results).await, 1);
+        stop(dbos).await;
+    }
+
     // 151, 156, 157
     async fn running_a_child_is_two_steps_and_a_replay_reads_them(fresh: Fresh) {
         let log = Log::default();

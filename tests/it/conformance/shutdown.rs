@@ -158,6 +158,33 @@ on_each_backend! {
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_events").await, 0);
     }
 
+    // F39: a loop that takes every error for one that passes.
+    async fn a_body_that_ignores_its_control_signal_is_dropped(fresh: Fresh) {
+        let dbos = launch(&fresh, |ctx, input| async move {
+            loop {
+                let _ = ctx.step("poll", async || Ok(())).await;
+                let _ = match input.as_str() {
+                    Some("sleeps") => ctx.sleep(HOUR).await,
+                    _ => ctx.recv::<Value>("go").timeout(HOUR).await.map(drop),
+                };
+            }
+        })
+        .await;
+        for (name, input) in [("sleeps", json!("sleeps")), ("receives", Value::Null), ("stays", Value::Null)] {
+            dbos.start(W, input).id(name).await.unwrap();
+        }
+        until_rows(&fresh, 3, "operation_outputs WHERE function_name = 'DBOS.sleep'").await;
+        for name in ["sleeps", "receives"] {
+            assert!(dbos.cancel(&id(name)).await.unwrap());
+        }
+        harness::until("the cancelled ones have stopped", async || dbos.runtime_metrics().running == 1).await;
+        within(Duration::from_secs(60), dbos.shutdown(Duration::ZERO)).await;
+        assert_closed(&fresh).await;
+        assert_eq!(status(&fresh, "stays").await, "PENDING");
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'CANCELLED'").await, 2);
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_output").await, 0);
+    }
+
     // Q501
     async fn whatever_is_asked_after_a_shutdown_is_refused_and_does_not_hang(fresh: Fresh) {
         let dbos = launch(&fresh, waits).await;

@@ -285,7 +285,7 @@ async fn builder_launch(builder: dbos_runtime::Builder<()>) -> Dbos {
     builder.launch().await.unwrap()
 }
 
-// G.189: a row that a stranded session has locked is passed over, and holds up no other.
+// A row that a stranded session has locked is passed over, and holds up no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_row_does_not_hold_up_the_others() {
     let fresh = harness::fresh(Backend::Postgres).await;

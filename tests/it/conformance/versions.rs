@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dbos_runtime::{Dbos, ErrorKind};
+use dbos_runtime::{Client, Ctx, Dbos, Error, ErrorKind, Queue, WorkflowRef, WorkflowStatus};
 use harness::{Fresh, on_each_backend};
 
 use super::scene::assert_kind;
@@ -74,5 +74,25 @@ on_each_backend! {
         let rows = fresh.query("SELECT application_version, application_name FROM workflow_status ORDER BY application_version").await;
         let texts: Vec<String> = rows.into_iter().flatten().flatten().collect();
         assert_eq!(texts, ["one", "tests", "theirs", "another", "two", "tests"]);
+    }
+
+    async fn after_going_back_new_work_waits_until_the_older_version_is_the_latest_again(fresh: Fresh) {
+        const ECHO: WorkflowRef<String, String> = WorkflowRef::named("echo");
+        let echo = async |_: Ctx, text: String| Ok::<_, Error>(text);
+        launch(&fresh, "one").await.shutdown(Duration::ZERO).await;
+        fresh.execute("UPDATE application_versions SET version_timestamp = version_timestamp - 1000").await;
+        launch(&fresh, "two").await.shutdown(Duration::ZERO).await;
+        let back = builder(&fresh).application_version("one").register_fn("echo", echo).queue(Queue::new("q"));
+        let back = back.polling_interval(Duration::from_millis(50)).launch().await.unwrap();
+        let client = Client::builder().database_url(fresh.url()).application("tests").connect().await.unwrap();
+        let handle = client.start(ECHO, "hello".to_owned()).id("w").queue("q").await.unwrap();
+        // What is of this version and came later is claimed before it.
+        let later = back.start(ECHO, "later".to_owned()).queue("q").await.unwrap();
+        assert_eq!(later.result().await.unwrap(), "later");
+        assert_eq!(handle.status().await.unwrap().status, Some(WorkflowStatus::Enqueued));
+
+        back.versions().set_latest(back.application_version()).await.unwrap();
+        let handle = back.retrieve::<String, Error>("w").await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), "hello");
     }
 }

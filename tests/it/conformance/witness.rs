@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use dbos_runtime::{Ctx as RuntimeCtx, Datasource, ErrorKind, Rewind, TransactionOptions, workflow};
+use dbos_runtime::{
+    Ctx as RuntimeCtx, Datasource, ErrorKind, Retention, Rewind, Timestamp, TransactionOptions, workflow,
+};
 use harness::{Backend, Fresh, on_each_backend};
 use sqlx::postgres::{PgPoolOptions, Postgres};
 
@@ -149,6 +151,44 @@ on_each_backend! {
         app.door.let_in(1);
         handle.result().await.unwrap_err();
         assert_eq!(witnesses(&application).await, 1);
+        kill(dbos).await;
+    }
+
+    // K32: an id that retention has freed is as good as new.
+    async fn a_collected_workflow_takes_its_witnesses_along(fresh: Fresh) {
+        let (application, app) = elsewhere(&fresh).await;
+        let dbos = process(&fresh, "a", app.clone(), sells).launch().await.unwrap();
+        let handle = dbos.start(sells, "after".to_owned()).id("w").await.unwrap();
+        app.door.knock().await;
+        assert!(dbos.cancel(handle.id()).await.unwrap());
+        app.door.let_in(1);
+        handle.result().await.unwrap_err();
+        assert_eq!(witnesses(&application).await, 1);
+        let everything = Retention::before(Timestamp::from_millis(4_000_000_000_000));
+        assert_eq!(dbos.workflows().collect(&everything).await.unwrap().workflows, 1);
+        assert_eq!(witnesses(&application).await, 0);
+        let again = dbos.start(sells, String::new()).id("w").await.unwrap();
+        assert_eq!((again.created(), again.result().await.unwrap()), (true, "ink sold in run 2".to_owned()));
+        assert_eq!(entries(&application).await, ["ink", "ink"]);
+        kill(dbos).await;
+    }
+
+    // What a datasource cannot forget now is not made worse: the rows of later batches stay.
+    async fn a_retention_that_cannot_forget_stops(fresh: Fresh) {
+        let (application, app) = elsewhere(&fresh).await;
+        let dbos = process(&fresh, "a", app.clone(), sells).launch().await.unwrap();
+        for n in 0..6 {
+            dbos.start(sells, String::new()).id(format!("w{n}")).await.unwrap().result().await.unwrap();
+        }
+        let table = if application.backend() == Backend::Postgres { "dbos.datasource_outputs" } else { "datasource_outputs" };
+        application.execute(&format!("ALTER TABLE {table} RENAME COLUMN step_id TO elsewhere")).await;
+        let one_by_one = Retention::before(Timestamp::from_millis(4_000_000_000_000)).batch(1);
+        dbos.workflows().collect(&one_by_one).await.unwrap_err();
+        // One is being forgotten and one is told of while the third is deleted.
+        assert!((3..=5).contains(&fresh.scalar("SELECT count(*) FROM workflow_status").await));
+        application.execute(&format!("ALTER TABLE {table} RENAME COLUMN elsewhere TO step_id")).await;
+        dbos.workflows().collect(&one_by_one).await.unwrap();
+        assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 0);
         kill(dbos).await;
     }
 

@@ -70,6 +70,11 @@ on_each_backend! {
         assert!(!second.created());
         assert_eq!(second.stored_input(), Some(r#"{"positionalArgs":[5],"namedArgs":{}}"#));
         assert_eq!(second.result().await.unwrap(), 10, "B39: the first input stands");
+        // A handle that comes from no start knows of no input.
+        let found = dbos.retrieve::<u32, Error>("w").await.unwrap();
+        let listed = dbos.handle::<u32, Error>(&dbos.info("w").await.unwrap());
+        assert_eq!((found.stored_input(), listed.stored_input()), (None, None));
+        assert!(!found.created() && !listed.created());
         assert_eq!(log.count("double"), 1);
         assert_eq!(fresh.scalar("SELECT recovery_attempts FROM workflow_status").await, 1);
         stop(dbos).await;

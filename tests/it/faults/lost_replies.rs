@@ -1,6 +1,7 @@
 //! The database did it, and the answer was lost (F07, F08): each write has one effect, and nobody hears of it.
 
 use dbos_runtime::{ErrorKind, WorkflowRef};
+use harness::proxy::Mode;
 use sqlx::Connection as _;
 
 use super::*;
@@ -8,7 +9,7 @@ use super::*;
 const CASE: WorkflowRef<(), u32, Error> = WorkflowRef::named("case");
 
 /// Runs a workflow that arms the cut itself, and sees that the cut came, once, and that all went well.
-async fn survives<F, Fut>(body: F) -> (Fresh, Arc<Site>, Dbos)
+pub(super) async fn survives<F, Fut>(body: F) -> (Fresh, Arc<Site>, Dbos)
 where
     F: Fn(Ctx) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<u32, Error>> + Send + 'static,
@@ -32,7 +33,7 @@ async fn check_outcome(fresh: &Fresh) {
 }
 
 /// Steps of the case by that name, and the steps in all.
-async fn steps(fresh: &Fresh, name: &str) -> (i64, i64) {
+pub(super) async fn steps(fresh: &Fresh, name: &str) -> (i64, i64) {
     let all = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'case'";
     (fresh.scalar(&format!("{all} AND function_name = '{name}'")).await, fresh.scalar(all).await)
 }
@@ -236,10 +237,12 @@ async fn a_claim_leaves_nothing_behind() {
     warm_up(&dbos, &site).await;
     // Of the start, then of the claim.
     site.proxy().cut_reply_after(2);
-    let handle = dbos.start(CASE, ()).queue("q").id("case").await.unwrap();
+    let handle = dbos.start(CASE, ()).queue("q").id("case").timeout(Duration::from_secs(3600)).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 7);
     assert_eq!(site.proxy().cuts(), 1, "the answer that was to be lost");
     check_outcome(&fresh).await;
+    let given = "SELECT workflow_deadline_epoch_ms - started_at_epoch_ms FROM workflow_status WHERE workflow_uuid = 'case'";
+    assert_eq!(fresh.scalar(given).await, 3_600_000, "its time runs from the claim that ran it");
     let attempts = "SELECT recovery_attempts FROM workflow_status WHERE workflow_uuid = 'case'";
     assert_eq!((site.calls(), fresh.scalar(attempts).await), (1, 1));
 }
@@ -255,4 +258,37 @@ async fn an_order_of_a_workflow_is_recorded_with_its_answer() {
     .await;
     assert_eq!(steps(&fresh, "DBOS.cancelWorkflow").await, (1, 1));
     assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs WHERE error IS NOT NULL").await, 0);
+}
+
+// What happened to a workflow while its start was not answered is not undone by the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_somebody_elses_by_now_does_not_run_here() {
+    let gone = ["status = 'CANCELLED', owner_xid = NULL", "executor_id = 'peer', owner_xid = 'peer'"];
+    for (n, change) in gone.into_iter().enumerate() {
+        let (fresh, site, dbos) = behind_a_proxy().await;
+        site.proxy().settle().await;
+        site.proxy().cut_reply_after(1);
+        // The write is not tried again before the test says so.
+        site.proxy().set_mode(Mode::RefuseNew);
+        let starting = async { dbos.start(counted, ()).id("w").await.unwrap() };
+        let meanwhile = async {
+            harness::until("the answer is lost", async || site.proxy().cuts() == 1).await;
+            fresh
+                .execute(&format!("UPDATE dbos.workflow_status SET {change} WHERE workflow_uuid = 'w'"))
+                .await;
+            let owned = "SELECT count(*) FROM workflow_status WHERE owner_xid IS NULL OR owner_xid = 'peer'";
+            assert_eq!(fresh.scalar(owned).await, 3, "and the two of the warm-up");
+            site.proxy().set_mode(Mode::Pass);
+        };
+        let (handle, ()) = tokio::join!(starting, meanwhile);
+        assert!(handle.created(), "it was this start all the same");
+        if n == 1 {
+            let status =
+                "SELECT count(*) FROM workflow_status WHERE workflow_uuid = 'w' AND status = 'PENDING'";
+            assert_eq!(fresh.scalar(status).await, 1, "it waits for the peer");
+            dbos.cancel(handle.id()).await.unwrap();
+        }
+        assert_eq!(handle.result().await.unwrap_err().kind(), ErrorKind::AwaitedWorkflowCancelled);
+        assert_eq!((site.calls(), dbos.runtime_metrics().running), (0, 0));
+    }
 }

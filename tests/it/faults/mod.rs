@@ -1,10 +1,13 @@
 //! Databases and networks that misbehave.
 
+mod black_holes;
 mod files;
 mod isolation;
 mod lost_replies;
 mod outages;
+mod poolers;
 mod server;
+mod stranded;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -88,6 +88,18 @@ async fn bought(dbos: &Dbos, id: &str) {
 }
 
 on_each_backend! {
+    async fn routes_below_a_path_with_parameters_take_no_other_for_theirs(fresh: Fresh) {
+        let dbos = launch(fresh.url()).await;
+        bought(&dbos, "sold-1").await;
+        let admin = Admin::<BearerToken>::new(dbos.clone()).into_router();
+        let client = Client::new(Router::new().nest("/regions/{region}/admin", admin).with_state(tokens()));
+        let found = client.get("/regions/eu/admin/workflows/sold-1").header("authorization", BEARER).send().await;
+        assert_eq!((found.status.as_u16(), &found.json()["WorkflowUUID"]), (200, &json!("sold-1")));
+        let steps = client.get("/regions/eu/admin/workflows/sold-1/steps").header("authorization", BEARER).send().await;
+        assert_eq!(steps.json().as_array().map(Vec::len), Some(1), "{}", steps.text());
+        end(&dbos).await;
+    }
+
     // S01
     async fn without_credentials_every_route_is_closed_but_those_of_probes(fresh: Fresh) {
         let dbos = launch(fresh.url()).await;

@@ -30,6 +30,34 @@ on_each_backend! {
         end(&dbos).await;
     }
 
+    async fn a_verbatim_key_counts_for_each_topic(fresh: Fresh) {
+        async fn post_to(ctx: DbosCtx, Path((id, topic)): Path<(WorkflowId, String)>) -> Result<Sent, Problem> {
+            ctx.send(&id, (topic != "-").then_some(topic.as_str()), &true).await
+        }
+        async fn post_both(ctx: DbosCtx, Path(id): Path<WorkflowId>) -> Result<Json<[bool; 2]>, Problem> {
+            let (a, b) = (ctx.send(&id, "a", &1).await?, ctx.send(&id, "b", &2).await?);
+            Ok(Json([a.duplicate(), b.duplicate()]))
+        }
+        let (dbos, client) = shop(&fresh).await;
+        let id = started(&client, "").await;
+        let router = Router::new().route("/{id}/{topic}", post(post_to)).route("/{id}", post(post_both));
+        let client = Client::new(router.layer(DbosLayer::new(dbos.clone()).trust_client_workflow_ids()));
+        let send = async |path: String, key: &str| client.post(path).header("idempotency-key", key).send().await;
+        for (topic, duplicate) in [("x", false), ("y", false), ("x", true), ("-", false), ("-", true)] {
+            let response = send(format!("/{id}/{topic}"), "k").await;
+            assert_eq!(response.json(), json!({"duplicate": duplicate}), "{topic}");
+        }
+        for duplicate in [false, true] {
+            assert_eq!(send(format!("/{id}"), "l").await.json(), json!([duplicate, duplicate]));
+        }
+        // Nor does a key take the place of what a webhook or a callback sends.
+        for key in ["wh:stripe:evt_1", "cb:0f"] {
+            is_problem(&send(format!("/{id}/x"), key).await, 400, Some("idempotency-key-invalid"));
+        }
+        assert_eq!(fresh.scalar("SELECT count(*) FROM notifications").await, 5);
+        end(&dbos).await;
+    }
+
     async fn an_event_is_there_or_not_yet_or_never(fresh: Fresh) {
         let (dbos, client) = shop(&fresh).await;
         let id = started(&client, "").await;

@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod bad_requests;
 mod body;
+mod frames;
 mod message;
 mod metrics;
 mod openapi;
@@ -110,7 +111,7 @@ impl IntoPrincipal for Caller {
 }
 
 async fn start(ctx: DbosCtx, caller: Caller, Json(cart): Json<Cart>) -> Result<Started<Receipt>, Problem> {
-    ctx.owner(&caller).start(checkout, cart).await
+    ctx.on_behalf_of(&caller).start(checkout, cart).await
 }
 
 async fn start_refund(
@@ -118,11 +119,11 @@ async fn start_refund(
     caller: Caller,
     Json(cart): Json<Cart>,
 ) -> Result<Started<Receipt>, Problem> {
-    ctx.owner(&caller).start(refund, cart).await
+    ctx.on_behalf_of(&caller).start(refund, cart).await
 }
 
 async fn demand(ctx: DbosCtx, caller: Caller, Json(cart): Json<Cart>) -> Result<Started<Receipt>, Problem> {
-    ctx.owner(&caller).require_key().start(checkout, cart).await
+    ctx.on_behalf_of(&caller).require_key().start(checkout, cart).await
 }
 
 async fn quick(
@@ -131,7 +132,7 @@ async fn quick(
     wait: PreferWait,
     Json(cart): Json<Cart>,
 ) -> Result<Reply<Receipt>, Problem> {
-    ctx.owner(&caller).start(checkout, cart).await?.wait(wait).await
+    ctx.on_behalf_of(&caller).start(checkout, cart).await?.wait(wait).await
 }
 
 async fn strict(
@@ -140,7 +141,7 @@ async fn strict(
     wait: PreferWait,
     Json(cart): Json<Cart>,
 ) -> Result<Reply<Receipt>, Problem> {
-    ctx.owner(&caller).start(checkout, cart).await?.wait(wait).await?.or_problem::<ShopError>()
+    ctx.on_behalf_of(&caller).start(checkout, cart).await?.wait(wait).await?.or_problem::<ShopError>()
 }
 
 async fn park(
@@ -149,7 +150,7 @@ async fn park(
     wait: PreferWait,
     Json(n): Json<u32>,
 ) -> Result<Reply<u32>, Problem> {
-    ctx.owner(&caller).start(parked, n).await?.wait(wait).await
+    ctx.on_behalf_of(&caller).start(parked, n).await?.wait(wait).await
 }
 
 /// The key is a part of the path.
@@ -168,7 +169,7 @@ async fn twice(
     Path(sub_key): Path<String>,
     Json(cart): Json<Cart>,
 ) -> Result<Json<Value>, Problem> {
-    let ctx = ctx.owner(&caller);
+    let ctx = ctx.on_behalf_of(&caller);
     let second = if sub_key == "-" { ctx.clone() } else { ctx.sub_key(&sub_key) };
     let first = ctx.start(checkout, Cart { ..cart }).await?;
     let cart = Cart { item: "postage".to_owned(), count: 1 };
@@ -182,7 +183,7 @@ async fn tell(
     Path(id): Path<WorkflowId>,
     Json(message): Json<Value>,
 ) -> Result<Sent, Problem> {
-    ctx.owner(&caller).send(&id, "go", &message).await
+    ctx.on_behalf_of(&caller).send(&id, "go", &message).await
 }
 
 async fn read(
@@ -191,7 +192,7 @@ async fn read(
     Path((id, key)): Path<(WorkflowId, String)>,
     wait: PreferWait,
 ) -> Result<EventReply<Value>, Problem> {
-    ctx.owner(&caller).event(&id, &key, wait).await
+    ctx.on_behalf_of(&caller).event(&id, &key, wait).await
 }
 
 /// Starts, and answers with the first event.
@@ -202,7 +203,7 @@ async fn park_and_read(
     Json(n): Json<u32>,
 ) -> Result<EventReply<Value>, Problem> {
     let wait = PreferWait::up_to(Duration::from_secs(20));
-    ctx.owner(&caller).start(parked, n).await?.event(&key, wait).await
+    ctx.on_behalf_of(&caller).start(parked, n).await?.event(&key, wait).await
 }
 
 /// A runtime with all workflows, and a client of an application on it.

@@ -59,15 +59,24 @@ fn api(dbos: &Dbos) -> WorkflowApi<Caller> {
 }
 
 /// A document, and what was answered to its operations.
-struct Held {
+pub(super) struct Held {
     document: Value,
     client: Client,
-    seen: BTreeSet<(String, u16)>,
+    pub(super) seen: BTreeSet<(String, u16)>,
 }
 
 impl Held {
+    pub(super) fn new(document: Value, client: &Client) -> Self {
+        Self { document, client: client.clone(), seen: BTreeSet::new() }
+    }
+
     /// Sends a request to where `{id}` and the like have been filled in, and checks the answer against the document.
-    async fn ask(&mut self, template: &str, request: harness::http::Request, method: &str) -> Response {
+    pub(super) async fn ask(
+        &mut self,
+        template: &str,
+        request: harness::http::Request,
+        method: &str,
+    ) -> Response {
         let response = request.send().await;
         let status = response.status.as_u16();
         let operation = &self.document["paths"][template][method];
@@ -105,6 +114,18 @@ impl Held {
         self.seen.insert((operation["operationId"].as_str().unwrap().to_owned(), status));
         response
     }
+
+    /// Whether each answer that the document has was given, but for those that are tested elsewhere.
+    pub(super) fn has_given_all_but(&self, elsewhere: &[u16]) {
+        for (path, method, operation) in operations(&self.document) {
+            let id = operation["operationId"].as_str().unwrap();
+            for status in operation["responses"].as_object().unwrap().keys() {
+                let status: u16 = status.parse().unwrap();
+                let seen = self.seen.contains(&(id.to_owned(), status)) || elsewhere.contains(&status);
+                assert!(seen, "{method} {path} is said to answer {status}");
+            }
+        }
+    }
 }
 
 on_each_backend! {
@@ -114,7 +135,7 @@ on_each_backend! {
         let api = api(&dbos).allow([StartOption::Queue, StartOption::DeduplicationId]).body_limit(100);
         let document = serde_json::to_value(api.openapi()).unwrap();
         let client = Client::new(Router::new().nest("/dbos", api.into_router()));
-        let mut held = Held { document, client: client.clone(), seen: BTreeSet::new() };
+        let mut held = Held::new(document, &client);
         let post = |path: &str, body: Value| client.post(format!("/dbos{path}")).header("x-user", "ada").json(&body);
         let get = |path: &str| client.get(format!("/dbos{path}")).header("x-user", "ada");
 
@@ -235,16 +256,8 @@ on_each_backend! {
             assert_eq!(response.status.as_u16(), status, "{}", response.text());
         }
 
-        // What the document has beside what was seen: nobody lacks a role here, and nothing is broken.
-        let elsewhere = [403, 500, 503];
-        for (path, method, operation) in operations(&held.document) {
-            let id = operation["operationId"].as_str().unwrap();
-            for status in operation["responses"].as_object().unwrap().keys() {
-                let status: u16 = status.parse().unwrap();
-                let seen = held.seen.contains(&(id.to_owned(), status)) || elsewhere.contains(&status);
-                assert!(seen, "{method} {path} is said to answer {status}");
-            }
-        }
+        // Nobody lacks a role here, and nothing is broken.
+        held.has_given_all_but(&[403, 500, 503]);
         assert!(held.seen.len() >= 30, "{:?}", held.seen);
         assert_eq!(held.client.get("/dbos/openapi.json").send().await.status, StatusCode::OK);
         end(&dbos).await;
@@ -360,6 +373,7 @@ async fn a_document_has_the_routes_of_its_router_and_is_for_everybody() {
     assert_eq!(served["servers"], json!([{"url": "/v1/work"}]));
     served["servers"] = document["servers"].clone();
     assert_eq!(served, document);
+    is_one_of_ours(&client, "/v1/work/openapi.json").await;
 
     let root = Client::new(WorkflowApi::<AllowAnyone>::new(dbos.clone()).expose_all().into_router());
     let served = root.get("/openapi.json").send().await.json();
@@ -367,6 +381,14 @@ async fn a_document_has_the_routes_of_its_router_and_is_for_everybody() {
     assert_eq!(served["paths"]["/start/{name}"]["post"]["parameters"][0]["schema"]["enum"], Value::Null);
     assert_eq!(served["paths"]["/workflows/{id}"]["get"]["security"], Value::Null);
     end(&dbos).await;
+}
+
+/// What is in no table answers like the rest: with problems, and for no cache.
+async fn is_one_of_ours(client: &Client, path: &str) {
+    assert_eq!(client.get(path).send().await.header("cache-control"), Some("no-store"), "{path}");
+    let refused = client.request(http::Method::PUT, path).send().await;
+    is_problem(&refused, 405, None);
+    assert_eq!(refused.header("cache-control"), Some("no-store"), "{path}");
 }
 
 /// Operators alone learn which routes there are, and see the numbers.
@@ -381,6 +403,7 @@ async fn the_admin_document_and_the_metrics_are_for_operators() {
     let client = Client::new(Router::new().nest("/admin", admin.into_router()).with_state(operators));
     for path in ["/admin/openapi.json", "/admin/metrics"] {
         is_problem(&client.get(path).send().await, 401, Some("unauthenticated"));
+        is_one_of_ours(&client, path).await;
         let request = client.get(path).header("authorization", format!("Bearer {TOKEN}"));
         assert_eq!(
             request.header("host", "evil.example").send().await.status,

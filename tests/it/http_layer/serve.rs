@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::frames::{Connection, END_HEADERS, END_STREAM, HEADERS, get as get_head};
 use super::*;
 
 /// A server on a port of its own, which ends when it is told to.
@@ -134,6 +135,45 @@ async fn a_body_that_stops_coming_is_given_up() {
     let head = "POST /park HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json";
     let answer = served.exchange(format!("{head}\r\ncontent-length: 10\r\n\r\n7")).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("application/problem+json"), "{answer}");
+    served.end().await;
+}
+
+// S14
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_drips_is_given_up_in_time() {
+    let served = Served::start(|serve| serve.body_deadline(Duration::from_millis(600))).await;
+    let (mut reading, mut writing) = served.connect().await.into_split();
+    let head = "POST /park HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json";
+    writing.write_all(format!("{head}\r\ncontent-length: 10000\r\n\r\n").as_bytes()).await.unwrap();
+    let begun = Instant::now();
+    let drip = async {
+        while writing.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut answer = vec![0; 12];
+    tokio::select! {
+        read = reading.read_exact(&mut answer) => { read.unwrap(); }
+        () = drip => panic!("there is an answer before the connection is closed"),
+        () = tokio::time::sleep(Duration::from_secs(10)) => panic!("whoever drips is waited for"),
+    }
+    assert_eq!(answer, b"HTTP/1.1 400");
+    assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http_2_connection_that_stays_idle_is_closed() {
+    let served = Served::start(|serve| serve.idle_timeout(Duration::from_millis(400))).await;
+    let mut connection = Connection::open(served.connect().await, &[]).await;
+    connection.send(HEADERS, END_STREAM | END_HEADERS, 1, &get_head("/peer", &[])).await;
+    assert_eq!(connection.until(HEADERS).await.unwrap().1[0], 0x88);
+    let begun = Instant::now();
+    // It answers the pings, and is sent away all the same.
+    assert_eq!(connection.sent_away().await, Some(0));
+    while connection.next().await.is_some() {}
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
     served.end().await;
 }
 

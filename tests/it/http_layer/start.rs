@@ -158,6 +158,77 @@ on_each_backend! {
         end(&dbos).await;
     }
 
+    // What a handler starts on a queue is as safe to repeat as what it runs at once.
+    async fn a_key_may_start_on_a_queue(fresh: Fresh) {
+        async fn enqueue(ctx: DbosCtx, caller: Caller, Json(cart): Json<Cart>) -> Result<Started<Receipt>, Problem> {
+            let start = ctx.on_behalf_of(&caller).start(checkout, cart).queue("slow").priority(3);
+            start.timeout(Duration::from_secs(60)).attribute("campaign", "autumn").await
+        }
+        let dbos = launch(fresh.url()).await;
+        let client = Client::new(Router::new().route("/", post(enqueue)).layer(DbosLayer::new(dbos.clone())));
+        let request = |cart: &Value| client.post("/").header("idempotency-key", "k").header("x-user", "ada").header("x-tenant", "acme").json(cart);
+        let mut ids = BTreeSet::new();
+        for replayed in [None, Some("true")] {
+            let response = request(&cart()).send().await;
+            assert_eq!((response.status, response.header("idempotent-replayed")), (StatusCode::ACCEPTED, replayed));
+            assert_eq!(response.json()["status"], "ENQUEUED");
+            ids.insert(response.header("dbos-workflow-id").unwrap().to_owned());
+        }
+        is_problem(&request(&json!({"item": "cup", "count": 3})).send().await, 422, Some("idempotency-key-reused"));
+        assert_eq!((ids.len(), workflows(&fresh).await), (1, 1));
+        let info = dbos.info(ids.first().unwrap().as_str()).await.unwrap();
+        assert_eq!((info.status, info.queue_name.as_deref()), (Some(WorkflowStatus::Enqueued), Some("slow")));
+        assert_eq!((info.priority, info.timeout_ms), (3, Some(60_000)));
+        assert_eq!((info.authenticated_user.as_deref(), info.authenticated_tenant()), (Some("ada"), Some("acme")));
+        assert_eq!(info.attributes, json!({"campaign": "autumn", "dbos.tenant": "acme"}));
+        end(&dbos).await;
+    }
+
+    async fn of_one_deduplication_id_there_is_one_workflow_whoever_asks(fresh: Fresh) {
+        async fn enqueue(ctx: DbosCtx, caller: Caller, Path(attach): Path<bool>) -> Result<Started<u32>, Problem> {
+            let start = ctx.on_behalf_of(&caller).start(parked, 7).queue("slow").deduplication_id("d");
+            if attach { start.attach_to_duplicate().await } else { start.await }
+        }
+        let dbos = launch(fresh.url()).await;
+        let client = Client::new(Router::new().route("/{attach}", post(enqueue)).layer(DbosLayer::new(dbos.clone())));
+        let request = |attach: bool, user: &str, key: &str| {
+            client.post(format!("/{attach}")).header("idempotency-key", key).header("x-user", user)
+        };
+        let first = request(false, "ada", "k").send().await;
+        let id = first.header("dbos-workflow-id").unwrap();
+        let attached = request(true, "ada", "l").send().await;
+        assert_eq!((attached.header("dbos-workflow-id"), attached.header("idempotent-replayed")), (Some(id), Some("true")));
+        for (attach, user, told) in [(false, "ada", true), (false, "bob", false), (true, "bob", false)] {
+            let refused = request(attach, user, "m").send().await;
+            is_problem(&refused, 409, Some("queue-deduplicated"));
+            assert_eq!(refused.text().contains(id), told, "{attach} {user}: {}", refused.text());
+        }
+        assert_eq!(workflows(&fresh).await, 1);
+        end(&dbos).await;
+    }
+
+    async fn a_start_that_breaks_a_rule_is_a_problem_and_starts_nothing(fresh: Fresh) {
+        async fn bad(ctx: DbosCtx, Path(case): Path<String>) -> Result<Started<u32>, Problem> {
+            let start = ctx.start(parked, 7);
+            match case.as_str() {
+                "queue" => start.queue("").await,
+                "priority" => start.priority(1).await,
+                "delay" => start.delay(Duration::from_secs(1)).await,
+                "timeout" => start.timeout(Duration::ZERO).await,
+                "tenant" => start.attribute("dbos.tenant", "acme").await,
+                "tenants" => start.attributes(json!({"dbos.tenant": "acme"}).as_object().unwrap()).await,
+                _ => start.attribute("nul", "\0").await,
+            }
+        }
+        let dbos = launch(fresh.url()).await;
+        let client = Client::new(Router::new().route("/{case}", post(bad)).layer(DbosLayer::new(dbos.clone())));
+        for case in ["queue", "priority", "delay", "timeout", "tenant", "tenants", "attribute"] {
+            is_problem(&client.post(format!("/{case}")).send().await, 400, Some("invalid-argument"));
+        }
+        assert_eq!(workflows(&fresh).await, 0);
+        end(&dbos).await;
+    }
+
     async fn further_starts_of_a_request_need_a_name(fresh: Fresh) {
         let (dbos, client) = shop(&fresh).await;
         for headers in [vec![], vec![("idempotency-key", KEY)]] {

@@ -259,6 +259,10 @@ on_each_backend! {
         let shop = Shop::open_with(Settings { crash: true, ..settings(fresh.url()) }).await;
         assert_eq!(shop.get("/demo").await.json(), json!({"crash": true}));
         shop.close().await;
+        let shop = Shop::open_at("0.0.0.0:0", Settings { crash: true, ..settings(fresh.url()) }).await;
+        assert_eq!(shop.get("/demo").await.json(), json!({"crash": false}));
+        assert_eq!(shop.post("/crash_application").await.status, 404);
+        shop.close().await;
     }
 
     async fn opening_again_changes_nothing(fresh: Fresh) {

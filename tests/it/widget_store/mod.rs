@@ -21,7 +21,7 @@ const PENDING: i64 = 0;
 const DISPATCHED: i64 = 1;
 const PAID: i64 = 2;
 
-/// Whose requests are sent unless said.
+/// Whose requests are sent by default.
 const ADA: &str = "Bearer the-secret-of-ada-which-nobody-knows";
 const BOB: &str = "Bearer the-secret-of-bob-which-nobody-knows";
 
@@ -38,9 +38,13 @@ impl Shop {
         Self::open_with(settings(fresh.url())).await
     }
 
-    async fn open_with(mut settings: Settings) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        settings.shop_url = format!("http://{}", listener.local_addr().expect("its number"));
+    async fn open_with(settings: Settings) -> Self {
+        Self::open_at("127.0.0.1:0", settings).await
+    }
+
+    async fn open_at(address: &str, settings: Settings) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
+        let settings = settings.at(listener.local_addr().expect("its number"));
         let state = AppState::open(settings).await.expect("the shop opens");
         let app = app(state.clone()).expect("routes");
         let client = Client::new(app.clone());

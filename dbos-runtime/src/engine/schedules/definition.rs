@@ -93,13 +93,13 @@ impl Schedule {
         self
     }
 
-    /// What every run is given as its second argument; `null` unless said.
+    /// What every run is given as its second argument; `null` by default.
     pub fn context<T: Serialize + ?Sized>(mut self, context: &T) -> Self {
         self.context = payload::encode(context);
         self
     }
 
-    /// The IANA time zone of the expression; UTC unless said.
+    /// The IANA time zone of the expression; UTC by default.
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
         self.time_zone = Some(name.into());
         self

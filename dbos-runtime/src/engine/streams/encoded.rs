@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use futures_util::StreamExt;
+use serde::de::IgnoredAny;
 
 use super::super::shared::Shared;
 use super::super::wait;
@@ -16,6 +17,7 @@ use crate::error::Result;
 use crate::ids::WorkflowId;
 use crate::limits;
 use crate::model::stream::StreamEnd;
+use crate::payload;
 
 /// The values of a workflow's stream as JSON, live: a [`StreamReader`](crate::StreamReader) that decodes nothing.
 ///
@@ -31,7 +33,7 @@ impl EncodedStream {
         Ok(Self { values: Values::new(Ok(Source::new(shared, id, key)?)) })
     }
 
-    /// The offset of the first value to read; 0 unless said. Set it before the first poll.
+    /// The offset of the first value to read; 0 by default. Set it before the first poll.
     pub fn from(mut self, offset: u64) -> Self {
         self.values.from(offset);
         self
@@ -81,6 +83,14 @@ impl EncodedValue {
     /// The value's text.
     pub fn json(&self) -> &str {
         self.0.line().unwrap_or("null")
+    }
+
+    /// Whether the value is stored as JSON, and not in a format that only another language reads.
+    pub fn is_readable(&self) -> bool {
+        self.0.stored().is_some_and(|stored| {
+            let json = serde_json::from_str::<IgnoredAny>(&stored.value).is_ok();
+            json && payload::readable(stored.serialization.as_deref()).is_ok()
+        })
     }
 }
 

@@ -46,13 +46,13 @@ impl<T> StreamReader<T> {
         Self { values: Values::new(Source::new(shared, id, key)), value: PhantomData }
     }
 
-    /// The offset of the first value to read; 0 unless said.
+    /// The offset of the first value to read; 0 by default.
     pub fn from(mut self, offset: u64) -> Self {
         self.values.from(offset);
         self
     }
 
-    /// How long to wait for each value; for ever unless said. What does not come in time is
+    /// How long to wait for each value; for ever by default. What does not come in time is
     /// [`ErrorKind::StreamTimeout`](crate::ErrorKind::StreamTimeout), and the next poll waits anew. Zero takes what is there.
     pub fn timeout(mut self, for_each: Duration) -> Self {
         self.values.timeout(for_each);

@@ -49,7 +49,7 @@ pub struct ReadStreamOptions {
 }
 
 impl<T, E> ReadStreamOffset<T, E> {
-    /// How long to wait for the value; for ever unless said.
+    /// How long to wait for the value; for ever by default.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.timeout = Some(timeout))
     }
@@ -103,13 +103,13 @@ impl<S, E: DurableError> Ctx<S, E> {
 }
 
 impl<T, E> RecordedStream<T, E> {
-    /// The offset of the first value to read; 0 unless said.
+    /// The offset of the first value to read; 0 by default.
     pub fn from(mut self, offset: u64) -> Self {
         self.place.offset = offset;
         self
     }
 
-    /// How long to wait for each value; for ever unless said.
+    /// How long to wait for each value; for ever by default.
     pub fn timeout(self, for_each: Duration) -> Self {
         Self { timeout: Some(for_each), ..self }
     }

@@ -9,8 +9,9 @@ use crate::ids::WorkflowId;
 use crate::payload;
 
 impl Workflows {
-    /// Replaces the attributes of a workflow, in whatever state it is; `None` clears them. Says whether there is such a
-    /// workflow.
+    /// Replaces the attributes of a workflow, in whatever state it is; `None` clears them. Those that are the runtimes'
+    /// stay unless they are named: the ones that begin with `dbos.`, as the user's tenant does. Says whether there is such
+    /// a workflow.
     ///
     /// Attributes are a JSON object of at most 64 KiB, without NUL in its texts.
     ///

@@ -10,7 +10,7 @@ use super::unit::{Caller, destination, missing, to_its_end};
 use super::{RecordedWorkflows, Workflows};
 use crate::engine::child::ChildHandle;
 use crate::engine::durable::Durable;
-use crate::engine::handle::WorkflowHandle;
+use crate::engine::handle::{Origin, WorkflowHandle};
 use crate::engine::recorded::recorded;
 use crate::engine::shared::Shared;
 use crate::engine::wait;
@@ -170,7 +170,7 @@ impl Workflows {
     /// ```
     pub async fn fork(&self, fork: Fork) -> Result<WorkflowHandle<Value>> {
         let new = fork.prepare(|| Ok(WorkflowId::generate()))?;
-        let handle = WorkflowHandle::new(&self.shared, new.id.clone(), None, None);
+        let handle = WorkflowHandle::new(&self.shared, new.id.clone(), None, Origin::Created);
         make(&self.shared, vec![new], Caller::Outside).await?;
         Ok(handle)
     }
@@ -190,7 +190,9 @@ impl Workflows {
         if ids.len() < forks.len() {
             return Err(Error::invalid("two forks of one call have the same id"));
         }
-        let handles = forks.iter().map(|fork| WorkflowHandle::new(&self.shared, fork.id.clone(), None, None));
+        let handles = forks
+            .iter()
+            .map(|fork| WorkflowHandle::new(&self.shared, fork.id.clone(), None, Origin::Created));
         let handles = handles.collect();
         make(&self.shared, forks, Caller::Outside).await?;
         Ok(handles)

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::handle::WorkflowHandle;
+use super::handle::{Origin, WorkflowHandle};
 use super::shared::Shared;
 use super::wait;
 use crate::error::{Error, Result};
@@ -121,5 +121,5 @@ impl fmt::Debug for Workflows {
 
 /// A handle to a workflow that is there.
 fn found(shared: &Arc<Shared>, id: WorkflowId) -> WorkflowHandle<Value> {
-    WorkflowHandle::new(shared, id, None, Some(String::new()))
+    WorkflowHandle::new(shared, id, None, Origin::Found)
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::Workflows;
 use crate::engine::shared::Shared;
 use crate::engine::{guard, wait};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::WorkflowId;
 use crate::model::retention::{Collected, Retention};
 use crate::time::Timestamp;
@@ -52,7 +54,22 @@ impl Workflows {
 
 async fn collect(shared: &Shared, retention: &Retention) -> Result<Collected> {
     let cutoff = retention.cutoff(shared.clock.now());
-    let collected = wait::unhurriedly(shared, || shared.store.collect(retention, cutoff)).await?;
+    let (tell, mut gone) = mpsc::channel(1);
+    let collecting = async move {
+        let tell = tell;
+        wait::unhurriedly(shared, || shared.store.collect(retention, cutoff, &tell)).await
+    };
+    // After the rows, as a delete does it. What cannot be forgotten now would be found by the next workflow of its id,
+    // so then no more rows go.
+    let forgetting = async move {
+        while let Some(batch) = gone.recv().await {
+            shared.registry.datasources.forget(&batch, 1).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    let (collected, forgotten) = tokio::join!(collecting, forgetting);
+    let collected = collected?;
+    forgotten?;
     if collected.busy {
         tracing::warn!("old workflows are not deleted now: another process is at it");
     } else {

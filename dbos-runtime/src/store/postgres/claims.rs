@@ -103,7 +103,8 @@ macro_rules! claimed {
 )
 SELECT c.workflow_uuid, c.name, c.class_name, c.config_name, c.queue_partition_key, c.workflow_deadline_epoch_ms,
     coalesce(i.inputs, c.inputs) AS input, c.serialization, c.recovery_attempts, c.authenticated_user,
-    c.authenticated_roles, (c.attributes -> 'dbos.otelContext')::text AS trace, (
+    c.authenticated_roles, (c.attributes -> 'dbos.otelContext')::text AS trace,
+    (c.attributes -> 'dbos.tenant')::text AS tenant, (
     SELECT json_agg(json_build_array(o.function_id, o.function_name, o.output, o.error, o.child_workflow_id,
         o.started_at_epoch_ms, o.completed_at_epoch_ms, o.serialization))::text
     FROM {s}.operation_outputs o WHERE o.workflow_uuid = c.workflow_uuid
@@ -182,7 +183,8 @@ const PARTITIONED: &str = concat!(
 const GIVE_BACK: &str = "\
 UPDATE {s}.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, recovery_attempts = greatest(recovery_attempts - 1, 0),
-    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
+    updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8,
+    workflow_deadline_epoch_ms = nullif(workflow_deadline_epoch_ms::numeric, started_at_epoch_ms::numeric + workflow_timeout_ms)::int8
 WHERE queue_name = $1 AND status = 'PENDING' AND owner_xid = $2";
 
 impl Postgres {
@@ -243,6 +245,7 @@ fn claimed(row: &PgRow) -> Result<Claimed, sqlx::Error> {
         attempts: row.try_get::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
         user: row.try_get("authenticated_user")?,
         roles: row.try_get("authenticated_roles")?,
+        tenant: row.try_get("tenant")?,
         trace: row.try_get("trace")?,
         history: history.as_deref().map_or_else(|| Ok(Vec::new()), recorded)?,
     })

@@ -1,5 +1,7 @@
 //! What Postgres' codes mean for us. Exact codes, not classes: most classes hold one code that would be a trap.
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 use crate::store::error::{StoreError, Verdict, classify as by_verdict};
 
 pub(crate) fn classify(error: sqlx::Error) -> StoreError {
@@ -10,7 +12,21 @@ pub(crate) fn classify(error: sqlx::Error) -> StoreError {
     {
         return StoreError::Contended(error);
     }
+    if ends_session(&error) {
+        return StoreError::Lost(error);
+    }
     by_verdict(error, verdict)
+}
+
+/// Whether the error ends the session and says nothing of the statement: a server that stops, a refused login, or a
+/// pooler that has lost its server. Some poolers call all that 08P01 and not even fatal. Postgres has the code for a
+/// malformed message, but names the routine that found it, which a pooler cannot.
+pub(crate) fn ends_session(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.try_downcast_ref::<PgDatabaseError>().is_some_and(|error| {
+        matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+            || (error.code() == "08P01" && error.routine().is_none())
+    })
 }
 
 fn verdict(code: &str) -> Option<Verdict> {

@@ -47,7 +47,7 @@ use crate::model::workflow::Identity;
 use crate::payload::Codec;
 use crate::store::error::StoreError;
 
-pub(crate) use self::classify::classify;
+pub(crate) use self::classify::{classify, ends_session};
 
 /// How long one question may take before its connection is given up.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -73,6 +73,16 @@ pub(crate) struct Postgres {
 const SERIALIZABLE: &str =
     "SET default_transaction_isolation = 'serializable'; SET enable_seqscan = off; SET jit = off";
 
+/// A session whose process is gone is ended by the server, and its locks with it: where the host has vanished after some
+/// twenty seconds, in the middle of a transaction after five, since none here waits for anything but the server. Not among
+/// the parameters of the connection's beginning, which poolers refuse.
+const STRANDED: &str = "\
+SELECT set_config(name, wanted.value, false)
+FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '3'), ('tcp_keepalives_count', '3'),
+    ('tcp_user_timeout', '20000'), ('idle_in_transaction_session_timeout', '5000')) AS wanted(name, value)
+JOIN pg_settings USING (name)
+WHERE name <> 'idle_in_transaction_session_timeout' OR setting::int NOT BETWEEN 1 AND 5000";
+
 /// When a connection of the pool was last found broken. What was opened before then is not used again: the server that
 /// it led to is gone, and finding each of its connections broken one by one would cost a failed question each.
 type LastLoss = Arc<Mutex<Option<Instant>>>;
@@ -84,6 +94,7 @@ fn pool(size: u32, options: PgConnectOptions, lost: &LastLoss) -> PgPool {
         .max_connections(size)
         .acquire_timeout(DEADLINE)
         .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(STRANDED).await.map(drop) }))
         .before_acquire(move |_, connection| {
             let lost = *lost.lock().unwrap_or_else(PoisonError::into_inner);
             let opened = Instant::now().checked_sub(connection.age);
@@ -191,7 +202,7 @@ impl Postgres {
         deadline: Option<Duration>,
         question: impl AsyncFnOnce(&mut PgConnection) -> std::result::Result<T, sqlx::Error>,
     ) -> std::result::Result<T, StoreError> {
-        let mut asked = Asked(Some(pool.acquire().await.map_err(classify)?));
+        let mut asked = Asked(Some(pool.acquire().await.map_err(|error| classify(error).unreached())?));
         let connection = asked.0.as_mut().ok_or(StoreError::Lost(sqlx::Error::PoolClosed))?;
         let answer = match deadline {
             Some(deadline) => {

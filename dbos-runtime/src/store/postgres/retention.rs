@@ -2,15 +2,23 @@
 
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
+use tokio::sync::mpsc::Sender;
 
 use super::Postgres;
+use crate::ids::WorkflowId;
+use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// What is the runtimes' stays, unless it is named.
 const SET_ATTRIBUTES: &str = "\
-UPDATE {s}.workflow_status SET attributes = $2::jsonb, updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
+UPDATE {s}.workflow_status SET attributes = coalesce((
+        SELECT jsonb_object_agg(key, value)
+        FROM jsonb_each(CASE WHEN jsonb_typeof(attributes) = 'object' THEN attributes ELSE '{}' END)
+        WHERE starts_with(key, 'dbos.')
+    ) || coalesce($2::jsonb, '{}'), $2::jsonb), updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
 WHERE workflow_uuid = $1";
 
 const MERGE_ATTRIBUTES: &str = "\
@@ -19,11 +27,14 @@ SET attributes = CASE WHEN jsonb_typeof(attributes) = 'object' THEN attributes E
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8
 WHERE workflow_uuid = $1";
 
+/// What was enqueued in a burst has a place that lies ahead of the clock; when it came is told by its last change, or by
+/// its claim. `$3` is how far ahead a place may lie.
 const CANCEL_INSERTED_BY: &str = "\
 UPDATE {s}.workflow_status
 SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
     updated_at = (EXTRACT(epoch FROM now()) * 1000)::int8, completed_at = (EXTRACT(epoch FROM now()) * 1000)::int8
-WHERE created_at <= $1 AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
+WHERE created_at <= $3 AND least(created_at, updated_at, started_at_epoch_ms) <= $1
+    AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
     AND ($2 = '' OR application_name = $2 OR application_name IS NULL)
 RETURNING workflow_uuid";
 
@@ -52,7 +63,7 @@ WITH doomed AS MATERIALIZED (
 ), outputs AS (
     DELETE FROM {s}.workflow_output o USING doomed WHERE o.workflow_uuid = doomed.id
 )
-DELETE FROM {s}.workflow_status w USING doomed WHERE w.workflow_uuid = doomed.id";
+DELETE FROM {s}.workflow_status w USING doomed WHERE w.workflow_uuid = doomed.id RETURNING w.workflow_uuid";
 
 const ORPHANED_STEPS: &str = "\
 DELETE FROM {s}.operation_outputs WHERE retention_timestamp < $1 AND workflow_uuid IN (
@@ -83,12 +94,18 @@ impl Postgres {
     pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(self.statements.get(CANCEL_INSERTED_BY))
             .bind(millis)
-            .bind(self.identity.application());
+            .bind(self.identity.application())
+            .bind(millis.saturating_add(PLACES_AHEAD));
         self.ask_within(&self.pool, None, async |c| query.fetch_all(c).await).await
     }
 
     /// One process at a time, over all programs on the schema: the lock is the one that the other SDKs take.
-    pub(crate) async fn collect(&self, retention: &Retention, cutoff: Option<i64>) -> Result<Collected> {
+    pub(crate) async fn collect(
+        &self,
+        retention: &Retention,
+        cutoff: Option<i64>,
+        gone: &Sender<Vec<WorkflowId>>,
+    ) -> Result<Collected> {
         let name = format!("dbos.retention.{}", self.schema);
         let key = Sha256::digest(name.as_bytes()).first_chunk().map_or(0, |first| i64::from_be_bytes(*first));
         self.ask_within(&self.pool, None, async |c| {
@@ -96,7 +113,7 @@ impl Postgres {
             if !locked {
                 return Ok(Collected { busy: true, ..Collected::default() });
             }
-            let collected = self.sweep(c, retention, cutoff).await;
+            let collected = self.sweep(c, retention, cutoff, gone).await;
             sqlx::query(UNLOCK).bind(key).execute(c).await?;
             collected
         })
@@ -108,6 +125,7 @@ impl Postgres {
         connection: &mut PgConnection,
         retention: &Retention,
         cutoff: Option<i64>,
+        gone: &Sender<Vec<WorkflowId>>,
     ) -> Result<Collected, sqlx::Error> {
         let batch = i64::from(retention.batch);
         let application = if retention.every_application { "" } else { self.identity.application() };
@@ -121,11 +139,15 @@ impl Postgres {
         };
         let Some(cutoff) = cutoff.max(threshold) else { return Ok(collected) };
         loop {
-            let query = sqlx::query(self.statements.get(COLLECT)).bind(cutoff).bind(application).bind(batch);
-            let deleted = query.execute(&mut *connection).await?.rows_affected();
-            collected.workflows += deleted;
-            if deleted == 0 {
+            let query = sqlx::query_scalar(self.statements.get(COLLECT));
+            let query = query.bind(cutoff).bind(application).bind(batch);
+            let deleted: Vec<String> = query.fetch_all(&mut *connection).await?;
+            collected.workflows += deleted.len() as u64;
+            if deleted.is_empty() {
                 break;
+            }
+            if gone.send(deleted.into_iter().map(WorkflowId::trusted).collect()).await.is_err() {
+                return Ok(collected);
             }
         }
         for orphans in [ORPHANED_STEPS, ORPHANED_INPUTS, ORPHANED_OUTPUTS] {

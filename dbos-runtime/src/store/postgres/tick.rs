@@ -8,6 +8,11 @@ use crate::model::peer::Peers;
 use crate::model::queue::{QueueRow, Tick};
 use crate::store::error::StoreError;
 
+/// How many are released, and how many cancelled, by one look: what it holds locked should not be too much. More follow
+/// at once.
+const RELEASED: i64 = 10_000;
+const EXPIRED: usize = 1000;
+
 /// Releases what is due, cancels what is out of time, and walks the names of queues, one index probe each, to those that
 /// have something for this process.
 ///
@@ -96,14 +101,17 @@ impl Postgres {
             let present = row.try_get("present")?;
             // What is not a number was not written by us.
             let locks = |dead: Vec<String>| dead.iter().filter_map(|lock| lock.parse().ok()).collect();
+            let released = row.try_get("released")?;
+            let expired: Vec<String> = row.try_get("expired")?;
             Ok(Tick {
+                more: released >= RELEASED || expired.len() >= EXPIRED,
                 peers: dead.map(|dead| Peers { present, dead: locks(dead) }),
                 now: row.try_get("now")?,
                 schedules: row.try_get("schedules")?,
                 queues: queues.into_iter().map(QueueRow::from).collect(),
                 ready: row.try_get("ready")?,
-                released: row.try_get("released")?,
-                expired: row.try_get("expired")?,
+                released,
+                expired,
             })
         })
         .await
@@ -144,5 +152,16 @@ impl From<Listed> for QueueRow {
             partition_rate_limit_period: fraction(listed.partition_rate_limit_period),
             application: listed.application,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_has_the_portions() {
+        assert!(TICK.contains(&format!("ORDER BY delay_until_epoch_ms LIMIT {RELEASED} FOR")));
+        assert!(TICK.contains(&format!("ORDER BY workflow_deadline_epoch_ms LIMIT {EXPIRED} FOR")));
     }
 }

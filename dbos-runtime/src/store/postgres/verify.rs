@@ -109,7 +109,7 @@ impl Standing {
 }
 
 const EXISTING: &str = "\
-SELECT w.workflow_uuid, w.status, w.name, w.class_name, w.config_name, w.creator_xid, coalesce(i.inputs, w.inputs) AS input, w.serialization
+SELECT w.workflow_uuid, w.status, w.name, w.class_name, w.config_name, w.creator_xid, w.owner_xid, coalesce(i.inputs, w.inputs) AS input, w.serialization
 FROM {s}.workflow_status w LEFT JOIN {s}.workflow_input i USING (workflow_uuid)
 WHERE w.workflow_uuid = ANY($1)";
 

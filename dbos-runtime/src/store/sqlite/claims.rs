@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Row, Sqlite as Db};
 
 use super::{Sqlite, rows};
 use crate::ids::OwnerToken;
-use crate::model::queue::{Claim, RateLimit};
+use crate::model::queue::{Claim, Queue, RateLimit};
 use crate::model::step::StepRow;
 use crate::model::workflow::{Claimed, Identity};
 use crate::payload::Format;
@@ -40,27 +40,39 @@ const PICK_OF_PARTITION: &str = concat!(
     " ORDER BY w.priority, w.created_at, w.workflow_uuid LIMIT ?5"
 );
 
+/// The walk takes one probe of the index for each partition, however much waits in it. In any order, so that none waits for
+/// ever behind the others.
 const PARTITIONS: &str = "\
-SELECT DISTINCT queue_partition_key FROM workflow_status
-WHERE queue_name = ?1 AND status = 'ENQUEUED' AND status IN ('ENQUEUED', 'PENDING') AND queue_partition_key IS NOT NULL
-ORDER BY random()";
+WITH RECURSIVE walk(key) AS (
+    SELECT min(queue_partition_key) FROM workflow_status
+    WHERE queue_name = ?1 AND status = 'ENQUEUED' AND status IN ('ENQUEUED', 'PENDING') AND queue_partition_key IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(n.queue_partition_key) FROM workflow_status n
+        WHERE n.queue_name = ?1 AND n.status = 'ENQUEUED' AND n.status IN ('ENQUEUED', 'PENDING')
+            AND n.queue_partition_key IS NOT NULL AND n.queue_partition_key > walk.key)
+    FROM walk WHERE walk.key IS NOT NULL
+)
+SELECT key FROM walk WHERE key IS NOT NULL ORDER BY random() LIMIT 8192";
 
 const RUNNING: &str = "\
 SELECT count(*) FROM workflow_status WHERE queue_name = ?1 AND status = 'PENDING' AND status IN ('ENQUEUED', 'PENDING')
     AND (application_name = ?2 OR application_name IS NULL)";
 
-const RUNNING_OF_PARTITION: &str = "\
-SELECT count(*) FROM workflow_status WHERE queue_name = ?1 AND status = 'PENDING' AND status IN ('ENQUEUED', 'PENDING')
-    AND queue_partition_key = ?2";
+const RUNNING_BY_PARTITION: &str = "\
+SELECT queue_partition_key, count(*) FROM workflow_status
+WHERE queue_name = ?1 AND status = 'PENDING' AND status IN ('ENQUEUED', 'PENDING') AND queue_partition_key IS NOT NULL
+GROUP BY queue_partition_key";
 
 const RECENT: &str = "\
 SELECT count(*) FROM workflow_status WHERE queue_name = ?1 AND rate_limited = TRUE AND status NOT IN ('ENQUEUED', 'DELAYED')
     AND started_at_epoch_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?3
     AND (application_name = ?2 OR application_name IS NULL)";
 
-const RECENT_OF_PARTITION: &str = "\
-SELECT count(*) FROM workflow_status WHERE queue_name = ?1 AND rate_limited = TRUE AND status NOT IN ('ENQUEUED', 'DELAYED')
-    AND started_at_epoch_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?3 AND queue_partition_key = ?2";
+const RECENT_BY_PARTITION: &str = "\
+SELECT queue_partition_key, count(*) FROM workflow_status
+WHERE queue_name = ?1 AND rate_limited = TRUE AND status NOT IN ('ENQUEUED', 'DELAYED')
+    AND started_at_epoch_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?2 AND queue_partition_key IS NOT NULL
+GROUP BY queue_partition_key";
 
 const CLAIM: &str = "\
 UPDATE workflow_status
@@ -78,7 +90,8 @@ WHERE workflow_uuid IN (SELECT value FROM json_each(?1))";
 const CLAIMED: &str = "\
 SELECT w.workflow_uuid, w.name, w.class_name, w.config_name, w.queue_partition_key, w.workflow_deadline_epoch_ms,
     coalesce(i.inputs, w.inputs) AS input, w.serialization, w.recovery_attempts, w.authenticated_user, w.authenticated_roles,
-    CASE WHEN json_valid(w.attributes) THEN w.attributes -> '$.\"dbos.otelContext\"' END AS trace
+    CASE WHEN json_valid(w.attributes) THEN w.attributes -> '$.\"dbos.otelContext\"' END AS trace,
+    CASE WHEN json_valid(w.attributes) THEN w.attributes -> '$.\"dbos.tenant\"' END AS tenant
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid)
 WHERE w.workflow_uuid IN (SELECT value FROM json_each(?1)) ORDER BY w.priority, w.created_at, w.workflow_uuid";
 
@@ -90,7 +103,8 @@ FROM operation_outputs WHERE workflow_uuid IN (SELECT value FROM json_each(?1)) 
 const GIVE_BACK: &str = "\
 UPDATE workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, recovery_attempts = max(recovery_attempts - 1, 0),
-    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+    updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER),
+    workflow_deadline_epoch_ms = nullif(workflow_deadline_epoch_ms, started_at_epoch_ms + workflow_timeout_ms)
 WHERE queue_name = ?1 AND status = 'PENDING' AND status IN ('ENQUEUED', 'PENDING') AND owner_xid = ?2";
 
 impl Sqlite {
@@ -126,7 +140,7 @@ struct Claiming<'a> {
     identity: &'a Identity,
 }
 
-impl Claiming<'_> {
+impl<'a> Claiming<'a> {
     async fn claim(mut self, token: &OwnerToken) -> Result<Vec<Claimed>> {
         let ids = self.pick().await?;
         if ids.is_empty() {
@@ -152,15 +166,22 @@ impl Claiming<'_> {
         if !self.claim.queue.is_partitioned() {
             return self.heads(PICK, room, None).await;
         }
+        let most = usize::try_from(room).unwrap_or(usize::MAX);
         let partitions: Vec<String> = self.question(PARTITIONS).fetch_all(&mut *self.connection).await?;
+        let spent = self.spent().await?;
         let mut heads = Vec::new();
         for key in partitions {
-            let room = self.partition_room(&key, room).await?;
+            // In turn each of these gives one: more of them cannot be taken.
+            if heads.len() >= most {
+                break;
+            }
+            let room = spent.room(self.claim.queue, &key, room);
             if room > 0 {
-                heads.push(self.heads(PICK_OF_PARTITION, room, Some(&key)).await?.into_iter());
+                let found = self.heads(PICK_OF_PARTITION, room, Some(&key)).await?;
+                heads.extend(Some(found).filter(|found| !found.is_empty()).map(Vec::into_iter));
             }
         }
-        Ok(in_turn(heads, usize::try_from(room).unwrap_or(usize::MAX)))
+        Ok(in_turn(heads, most))
     }
 
     /// What the queue as a whole has left.
@@ -178,22 +199,20 @@ impl Claiming<'_> {
         Ok(room)
     }
 
-    async fn partition_room(&mut self, key: &str, most: i64) -> Result<i64> {
+    /// What the partitions have used up of their limits: a question a limit, not one a partition.
+    async fn spent(&mut self) -> Result<Spent<'a>> {
         let queue = self.claim.queue;
-        let mut room = most;
-        if let Some(most) = queue.partition_worker_concurrency {
-            let load = self.claim.loads.iter().find(|(other, _)| other == key).map_or(0, |(_, load)| *load);
-            room = room.min(i64::from(most) - load);
-        }
-        if let Some(most) = queue.partition_concurrency {
-            let running = self.question::<i64>(RUNNING_OF_PARTITION).bind(key);
-            room = room.min(i64::from(most) - running.fetch_one(&mut *self.connection).await?);
+        let mut spent = Spent::default();
+        if queue.partition_concurrency.is_some() {
+            let query = sqlx::query_as(RUNNING_BY_PARTITION).bind(&queue.name);
+            spent.running = query.fetch_all(&mut *self.connection).await?.into_iter().collect();
         }
         if let Some(rate) = queue.partition_rate_limit {
-            let recent = self.question::<i64>(RECENT_OF_PARTITION).bind(key).bind(millis(rate));
-            room = room.min(i64::from(rate.limit) - recent.fetch_one(&mut *self.connection).await?);
+            let query = sqlx::query_as(RECENT_BY_PARTITION).bind(&queue.name).bind(millis(rate));
+            spent.recent = query.fetch_all(&mut *self.connection).await?.into_iter().collect();
         }
-        Ok(room)
+        spent.here = self.claim.loads.iter().map(|(key, load)| (key.as_str(), *load)).collect();
+        Ok(spent)
     }
 
     async fn heads(&mut self, text: &'static str, most: i64, key: Option<&str>) -> Result<Vec<String>> {
@@ -210,6 +229,26 @@ impl Claiming<'_> {
         (T,): for<'r> sqlx::FromRow<'r, SqliteRow>,
     {
         sqlx::query_scalar(AssertSqlSafe(text)).bind(self.claim.queue.name.clone())
+    }
+}
+
+/// By partition: what runs in all processes and in this one, and what started lately.
+#[derive(Default)]
+struct Spent<'a> {
+    running: HashMap<String, i64>,
+    recent: HashMap<String, i64>,
+    here: HashMap<&'a str, i64>,
+}
+
+impl Spent<'_> {
+    /// What a partition has left of its limits, at most as much as the queue has.
+    fn room(&self, queue: &Queue, key: &str, most: i64) -> i64 {
+        let left = |limit: Option<u32>, spent: Option<&i64>| {
+            limit.map_or(most, |limit| i64::from(limit) - spent.copied().unwrap_or_default())
+        };
+        most.min(left(queue.partition_concurrency, self.running.get(key)))
+            .min(left(queue.partition_worker_concurrency, self.here.get(key)))
+            .min(left(queue.partition_rate_limit.map(|rate| rate.limit), self.recent.get(key)))
     }
 }
 
@@ -249,6 +288,7 @@ fn claimed(row: &SqliteRow, histories: &mut HashMap<String, Vec<StepRow>>) -> Re
         attempts: row.try_get_unchecked::<Option<i64>, _>("recovery_attempts")?.unwrap_or_default(),
         user: row.try_get_unchecked("authenticated_user")?,
         roles: row.try_get_unchecked("authenticated_roles")?,
+        tenant: row.try_get_unchecked("tenant")?,
         trace: row.try_get_unchecked("trace")?,
     })
 }

@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value};
 use sqlx::Connection;
+use tokio::sync::mpsc::Sender;
 
 use super::Sqlite;
+use crate::ids::WorkflowId;
+use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -15,12 +18,15 @@ const SET_ATTRIBUTES: &str = "\
 UPDATE workflow_status SET attributes = ?2, updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
 WHERE workflow_uuid = ?1";
 
+/// What was enqueued in a burst has a place that lies ahead of the clock; when it came is told by its last change, or by
+/// its claim. `?3` is how far ahead a place may lie.
 const CANCEL_INSERTED_BY: &str = "\
 UPDATE workflow_status
 SET status = 'CANCELLED', owner_xid = NULL, queue_name = NULL, deduplication_id = NULL, started_at_epoch_ms = NULL,
     updated_at = CAST(unixepoch('subsec') * 1000 AS INTEGER),
     completed_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-WHERE created_at <= ?1 AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
+WHERE created_at <= ?3 AND min(created_at, updated_at, coalesce(started_at_epoch_ms, updated_at)) <= ?1
+    AND status IN ('DELAYED', 'ENQUEUED', 'PENDING')
     AND (?2 = '' OR application_name = ?2 OR application_name IS NULL)
 RETURNING workflow_uuid";
 
@@ -61,24 +67,41 @@ DELETE FROM workflow_output WHERE retention_timestamp < ?1 AND workflow_uuid IN 
         AND NOT EXISTS (SELECT 1 FROM workflow_status w WHERE w.workflow_uuid = o.workflow_uuid) LIMIT ?2)";
 
 impl Sqlite {
+    /// What is the runtimes' stays, unless it is named.
     pub(crate) async fn set_attributes(&self, id: &str, attributes: Option<&str>) -> Result<bool> {
-        let query = sqlx::query(SET_ATTRIBUTES).bind(id).bind(attributes);
-        self.change(async |c| Ok(query.execute(c).await?.rows_affected() > 0)).await
+        let given: Option<Map<String, Value>> = attributes.and_then(|text| serde_json::from_str(text).ok());
+        let replaced = |mut stored: Map<String, Value>| {
+            stored.retain(|name, _| name.starts_with("dbos."));
+            let kept = given.is_some() || !stored.is_empty();
+            stored.extend(given.clone().unwrap_or_default());
+            kept.then_some(stored)
+        };
+        self.rewrite_attributes(id, replaced).await
     }
 
-    /// Read, merged and written as the only writer: SQLite's own merge would take nulls for deletions.
     pub(crate) async fn merge_attributes(&self, id: &str, attributes: &str) -> Result<bool> {
         let added: Map<String, Value> = serde_json::from_str(attributes).unwrap_or_default();
+        let merged = |mut stored: Map<String, Value>| {
+            stored.extend(added.clone());
+            Some(stored)
+        };
+        self.rewrite_attributes(id, merged).await
+    }
+
+    /// Read, changed and written as the only writer: SQLite's own merge would take nulls for deletions.
+    async fn rewrite_attributes(
+        &self,
+        id: &str,
+        change: impl Fn(Map<String, Value>) -> Option<Map<String, Value>>,
+    ) -> Result<bool> {
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let stored: Option<Option<String>> =
                 sqlx::query_scalar(ATTRIBUTES).bind(id).fetch_optional(&mut *transaction).await?;
             let Some(stored) = stored else { return Ok(false) };
-            let mut merged: Map<String, Value> =
-                stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-            merged.extend(added);
-            let merged = Value::from(merged).to_string();
-            sqlx::query(SET_ATTRIBUTES).bind(id).bind(merged).execute(&mut *transaction).await?;
+            let stored = stored.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            let changed = change(stored).map(|map| Value::from(map).to_string());
+            sqlx::query(SET_ATTRIBUTES).bind(id).bind(changed).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -87,11 +110,17 @@ impl Sqlite {
 
     pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(CANCEL_INSERTED_BY).bind(millis).bind(self.identity.application());
+        let query = query.bind(millis.saturating_add(PLACES_AHEAD));
         self.change(async |c| query.fetch_all(c).await).await
     }
 
     /// Each batch takes its turn among the writers, so the others are not kept waiting for all of it.
-    pub(crate) async fn collect(&self, retention: &Retention, cutoff: Option<i64>) -> Result<Collected> {
+    pub(crate) async fn collect(
+        &self,
+        retention: &Retention,
+        cutoff: Option<i64>,
+        gone: &Sender<Vec<WorkflowId>>,
+    ) -> Result<Collected> {
         let batch = i64::from(retention.batch);
         let application = if retention.every_application { "" } else { self.identity.application() };
         let mut collected = Collected::default();
@@ -105,9 +134,12 @@ impl Sqlite {
         let Some(cutoff) = cutoff.max(threshold) else { return Ok(collected) };
         loop {
             let deleted = self.collect_batch(cutoff, application, batch).await?;
-            collected.workflows += deleted;
-            if deleted == 0 {
+            collected.workflows += deleted.len() as u64;
+            if deleted.is_empty() {
                 break;
+            }
+            if gone.send(deleted.into_iter().map(WorkflowId::trusted).collect()).await.is_err() {
+                return Ok(collected);
             }
         }
         for orphans in [ORPHANED_STEPS, ORPHANED_INPUTS, ORPHANED_OUTPUTS] {
@@ -123,7 +155,7 @@ impl Sqlite {
         Ok(collected)
     }
 
-    async fn collect_batch(&self, cutoff: i64, application: &str, batch: i64) -> Result<u64> {
+    async fn collect_batch(&self, cutoff: i64, application: &str, batch: i64) -> Result<Vec<String>> {
         self.change(async |c| {
             let mut transaction = c.begin_with("BEGIN IMMEDIATE").await?;
             let doomed: Vec<String> = sqlx::query_scalar(DOOMED)
@@ -132,13 +164,12 @@ impl Sqlite {
                 .bind(batch)
                 .fetch_all(&mut *transaction)
                 .await?;
-            let ids = Value::from(doomed).to_string();
-            let mut deleted = 0;
+            let ids = Value::from(doomed.clone()).to_string();
             for statement in COLLECT {
-                deleted = sqlx::query(statement).bind(&ids).execute(&mut *transaction).await?.rows_affected();
+                sqlx::query(statement).bind(&ids).execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
-            Ok(deleted)
+            Ok(doomed)
         })
         .await
     }

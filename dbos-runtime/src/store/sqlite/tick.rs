@@ -75,6 +75,7 @@ impl Sqlite {
                 ready: ready.fetch_all(c).await?,
                 released,
                 expired,
+                more: false,
                 // A file has no sessions whose end could be noticed, so nobody is judged here.
                 peers: None,
             })

@@ -12,7 +12,7 @@ SELECT function_id, function_name, output, error, child_workflow_id, started_at_
 FROM operation_outputs WHERE workflow_uuid = ?1 AND function_id = ?2";
 
 const EXISTING: &str = "\
-SELECT w.status, w.name, w.class_name, w.config_name, w.creator_xid, coalesce(i.inputs, w.inputs) AS input, w.serialization
+SELECT w.status, w.name, w.class_name, w.config_name, w.creator_xid, w.owner_xid, coalesce(i.inputs, w.inputs) AS input, w.serialization
 FROM workflow_status w LEFT JOIN workflow_input i USING (workflow_uuid) WHERE w.workflow_uuid = ?1";
 
 pub(super) async fn step(

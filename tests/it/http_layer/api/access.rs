@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dbos_axum::{AccessPolicy, Action, AnyOwner, OwnersOnly};
+use dbos_axum::{AccessPolicy, Action, AnyOwner, OwnersOnly, ReadOnly};
 use dbos_runtime::WorkflowInfo;
 use harness::proxy::{Mode, Proxy};
 use http::Method;
@@ -67,6 +67,55 @@ on_each_backend! {
             assert!(own.status().is_success(), "{route:?}: {}", own.status());
         }
         assert_eq!(shown(&client, &id, "").await.json()["status"], "CANCELLED");
+        end(&dbos).await;
+    }
+
+    // S03
+    async fn a_child_is_its_parents_owners(fresh: Fresh) {
+        let dbos = launch(fresh.url()).await;
+        let client = client_of(api(dbos.clone()).expose(family));
+        let mut asked = 0;
+        for (user, tenant) in [("ada", "acme"), ("ada", "")] {
+            let start = client.post("/dbos/start/family").header("x-user", user).header("x-tenant", tenant);
+            let start = start.header("prefer", "wait=20").json(&json!({"item": "cup", "count": 2})).send().await;
+            assert_eq!(start.status, StatusCode::OK, "{}", start.text());
+            let child = format!("{}-1", start.header("dbos-workflow-id").unwrap());
+            for route in about(&child) {
+                let (other, whose) = if tenant.is_empty() { ("acme", "") } else { ("", "acme") };
+                let foreign = request(&client, &route, user).header("x-tenant", other).send().await;
+                is_problem(&foreign, 404, Some("workflow-not-found"));
+                let own = request(&client, &route, user).header("x-tenant", whose).open().await;
+                // It has ended: there is nothing to cancel, and no such event, as is said of what is the caller's own.
+                let ended = [("/cancel", 409), ("/events/given", 404)];
+                let ended = ended.iter().find(|(end, _)| route.1.ends_with(end));
+                let expected = ended.map_or(own.status().is_success(), |(_, status)| own.status() == *status);
+                assert!(expected, "{route:?}: {}", own.status());
+                asked += 1;
+            }
+        }
+        assert_eq!(asked, 2 * about("x").len());
+        end(&dbos).await;
+    }
+
+    // S03
+    async fn owners_who_may_only_look_change_nothing(fresh: Fresh) {
+        let dbos = launch(fresh.url()).await;
+        let client = client_of(api(DbosLayer::new(dbos.clone()).policy(ReadOnly)));
+        let id = started(&client, "parked", &json!(7)).await;
+        until("it waits", async || shown(&client, &id, "/events").await.json()["events"].get("nothing").is_some()).await;
+        let mut refused = 0;
+        for route in about(&id) {
+            let own = request(&client, &route, "ada").open().await;
+            if route.0 == Method::GET {
+                assert!(own.status().is_success(), "{route:?}: {}", own.status());
+            } else {
+                assert_eq!(own.status(), StatusCode::NOT_FOUND, "{route:?}");
+                refused += 1;
+            }
+            assert_eq!(request(&client, &route, "bob").open().await.status(), StatusCode::NOT_FOUND);
+        }
+        assert_eq!((refused, fresh.scalar("SELECT count(*) FROM notifications").await), (3, 0));
+        assert_eq!(shown(&client, &id, "").await.json()["status"], "PENDING");
         end(&dbos).await;
     }
 

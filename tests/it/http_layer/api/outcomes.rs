@@ -18,6 +18,17 @@ impl Redactor for Blot {
     }
 }
 
+/// Blots out the numbers of cards, where it finds any.
+struct NoCards;
+
+impl Redactor for NoCards {
+    fn redact(&self, _: &str, _: Field<'_>, value: &mut Value) {
+        if let Some(card) = value.get_mut("card") {
+            *card = json!("***");
+        }
+    }
+}
+
 on_each_backend! {
     async fn a_status_has_the_facts_and_nothing_of_the_runtimes_own(fresh: Fresh) {
         let (dbos, client) = served(&fresh).await;
@@ -113,6 +124,43 @@ on_each_backend! {
         let event = ada(client.get(format!("/dbos/workflows/{id}/events/given"))).header("prefer", "wait=20").send().await;
         assert_eq!(event.json()["value"], "parked: given");
         assert_eq!(shown(&client, &id, "/events").await.json()["events"]["given"], "parked: given");
+        end(&dbos).await;
+    }
+
+    // S20. What another language has pickled is no text that a redactor could look into.
+    async fn what_cannot_be_redacted_is_not_given_out(fresh: Fresh) {
+        let dbos = launch(fresh.url()).await;
+        let redacted = client_of(api(DbosLayer::new(dbos.clone()).redact(NoCards)));
+        let whole = client_of(api(dbos.clone()));
+        let id = started(&whole, "parked", &json!(7)).await;
+        until("it waits", async || shown(&whole, &id, "/events").await.json()["events"].get("nothing").is_some()).await;
+        let look = async |client: &Client| {
+            let look = async |below: &str| {
+                let request = ada(client.get(format!("/dbos/workflows/{id}{below}")));
+                let response = request.header("accept", "application/json").send().await;
+                assert_eq!(response.status, StatusCode::OK, "{below}: {}", response.text());
+                response.json()
+            };
+            let (all, one, page) = (look("/events").await, look("/events/given").await, look("/streams/given").await);
+            [all["events"]["given"].clone(), one["value"].clone(), page["values"][0]["value"].clone()]
+        };
+        let (json, pickle, superjson) = (r#"{"card":"4242"}"#, "Y2FyZA==", r#"{"json":{"card":"4242"}}"#);
+        let cases = [
+            (json, "'portable_json'", json!({"card": "4242"}), json!({"card": "***"})),
+            (pickle, "'py_pickle'", json!(pickle), json!(null)),
+            (pickle, "NULL", json!(pickle), json!(null)),
+            (superjson, "'js_superjson'", json!({"json": {"card": "4242"}}), json!(null)),
+        ];
+        for (value, format, told, left) in cases {
+            fresh.execute(&format!("UPDATE workflow_events SET value = '{value}', serialization = {format} WHERE key = 'given'")).await;
+            fresh.execute("DELETE FROM streams").await;
+            fresh.execute(&format!(
+                "INSERT INTO streams (workflow_uuid, key, value, \"offset\", function_id, serialization)
+                 VALUES ('{id}', 'given', '{value}', 0, 1, {format})"
+            )).await;
+            assert_eq!(look(&whole).await, [told.clone(), told.clone(), told], "{format}");
+            assert_eq!(look(&redacted).await, [left.clone(), left.clone(), left], "{format}");
+        }
         end(&dbos).await;
     }
 }

@@ -2,76 +2,13 @@
 
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
+use super::super::frames::{
+    CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS, frame, get,
+};
 use super::super::serve::{Served, get_request, rest};
 use super::*;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GO_AWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-/// A request's head: three fields of the static table, the path and the host spelled out.
-fn get(path: &str) -> Vec<u8> {
-    let literal = |name: u8, value: &str| {
-        let mut field = vec![name, u8::try_from(value.len()).unwrap()];
-        field.extend(value.bytes());
-        field
-    };
-    [vec![0x82, 0x86], literal(4, path), literal(1, "test")].concat()
-}
-
-/// A connection of HTTP/2, frame by frame.
-struct Connection(TcpStream);
-
-impl Connection {
-    async fn open(served: &Served) -> Self {
-        let mut stream = served.connect().await;
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-        Self(stream)
-    }
-
-    /// The kind, stream and payload of the next frame; nothing after the end.
-    async fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
-        let read = async {
-            let mut head = [0; 9];
-            self.0.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            self.0.read_exact(&mut payload).await.ok()?;
-            Some((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
-        };
-        tokio::time::timeout(Duration::from_secs(10), read).await.expect("the server says something")
-    }
-
-    /// Waits for the frame by which the server ends the connection, and gives its reason.
-    async fn sent_away(&mut self) -> Option<u32> {
-        while let Some((kind, _, payload)) = self.next().await {
-            if kind == GO_AWAY {
-                return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
-            }
-        }
-        None
-    }
-}
 
 async fn others_are_served(served: &Served) {
     let begun = Instant::now();
@@ -82,7 +19,7 @@ async fn others_are_served(served: &Served) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s28_a_connection_has_so_many_streams_and_no_more() {
     let served = Served::start(|serve| serve.drain(Duration::from_millis(100))).await;
-    let mut connection = Connection::open(&served).await;
+    let mut connection = Connection::open(served.connect().await, &[]).await;
     let (kind, _, settings) = connection.next().await.unwrap();
     assert_eq!(kind, SETTINGS);
     let most = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("a limit is announced");
@@ -90,7 +27,7 @@ async fn s28_a_connection_has_so_many_streams_and_no_more() {
     assert!((1..=256).contains(&most), "{most}");
     let streams = (0..most + 20).map(|n| 2 * n + 1);
     let requests: Vec<u8> =
-        streams.flat_map(|id| frame(HEADERS, END_STREAM | END_HEADERS, id, &get("/hang"))).collect();
+        streams.flat_map(|id| frame(HEADERS, END_STREAM | END_HEADERS, id, &get("/hang", &[]))).collect();
     connection.0.write_all(&requests).await.unwrap();
     let mut refused = 0;
     while refused < 20 {
@@ -109,11 +46,11 @@ async fn s28_a_connection_has_so_many_streams_and_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s28_a_client_that_opens_and_resets_streams_is_sent_away() {
     let served = Served::start(|serve| serve).await;
-    let mut connection = Connection::open(&served).await;
+    let mut connection = Connection::open(served.connect().await, &[]).await;
     let flood: Vec<u8> = (0..5000)
         .map(|n| 2 * n + 1)
         .flat_map(|id| {
-            let request = frame(HEADERS, END_STREAM | END_HEADERS, id, &get("/hang"));
+            let request = frame(HEADERS, END_STREAM | END_HEADERS, id, &get("/hang", &[]));
             [request, frame(RST_STREAM, 0, id, &8_u32.to_be_bytes())].concat()
         })
         .collect();
@@ -128,8 +65,8 @@ async fn s28_a_client_that_opens_and_resets_streams_is_sent_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s28_a_head_without_an_end_is_cut() {
     let served = Served::start(|serve| serve).await;
-    let mut connection = Connection::open(&served).await;
-    connection.0.write_all(&frame(HEADERS, END_STREAM, 1, &get("/peer"))).await.unwrap();
+    let mut connection = Connection::open(served.connect().await, &[]).await;
+    connection.0.write_all(&frame(HEADERS, END_STREAM, 1, &get("/peer", &[]))).await.unwrap();
     // A field that is never indexed: 16 KiB of it in each frame.
     let mut field = vec![0x10, 1, b'x', 0x7f, 0xf4, 0x7d];
     field.resize(16_000, b'y');

@@ -27,7 +27,7 @@ async fn typed(
     Path(id): Path<WorkflowId>,
     at: LastEventId,
 ) -> Result<StreamSse, Problem> {
-    ctx.owner(&caller).stream::<Progress>(&id, "progress").resume(at).sse().await
+    ctx.on_behalf_of(&caller).stream::<Progress>(&id, "progress").resume(at).sse().await
 }
 
 async fn paged(
@@ -36,7 +36,7 @@ async fn paged(
     Path(id): Path<WorkflowId>,
     wait: PreferWait,
 ) -> Result<StreamReply, Problem> {
-    ctx.owner(&caller).json_stream(&id, "progress").page(wait).await
+    ctx.on_behalf_of(&caller).json_stream(&id, "progress").page(wait).await
 }
 
 harness::on_each_backend! {

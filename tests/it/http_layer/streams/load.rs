@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::super::frames::{Connection, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, get};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
@@ -44,6 +45,10 @@ impl Served {
 
 const READ: &str = "GET /dbos/workflows/desk-1/streams/progress HTTP/1.1\r\nhost: t\r\nx-user: ada\r\n\
     accept: text/event-stream\r\n\r\n";
+
+fn stream_request() -> Vec<u8> {
+    get("/dbos/workflows/desk-1/streams/progress", &[("x-user", "ada"), ("accept", "text/event-stream")])
+}
 
 /// Reads until that comes.
 async fn until_seen(stream: &mut TcpStream, what: &str) -> String {
@@ -142,6 +147,64 @@ harness::on_each_backend! {
         harness::until("the stuck readers are gone", async || open().await.1).await;
         drop(stuck);
         served.end().await;
+    }
+
+    // S15, S28: over HTTP/2 a client can take nothing of an answer, and go on answering pings.
+    async fn s15_a_stream_without_a_window_is_dropped_too(fresh: Fresh) {
+        let desk = Desk::open(&fresh).await;
+        let layer = DbosLayer::new(desk.dbos.clone()).streams(StreamLimits::default().per_caller(6));
+        let served = Served::start(layer, &desk.dbos, |serve| {
+            serve.write_timeout(Duration::from_secs(1)).drain(Duration::ZERO)
+        });
+        let served = served.await;
+        let mut connection = Connection::without_windows(TcpStream::connect(served.address).await.unwrap()).await;
+        let opened = Instant::now();
+        for n in 0..6 {
+            connection.send(HEADERS, END_STREAM | END_HEADERS, 2 * n + 1, &stream_request()).await;
+            let (stream, head) = connection.until(HEADERS).await.unwrap();
+            assert_eq!((stream, head[0]), (2 * n + 1, 0x88), "200");
+        }
+        let admitted = async || {
+            let mut stream = TcpStream::connect(served.address).await.unwrap();
+            stream.write_all(READ.as_bytes()).await.unwrap();
+            until_seen(&mut stream, "\n: ").await.contains("retry: 2000")
+        };
+        assert!(!admitted().await, "one more is told to come back");
+        for _ in 0..6 {
+            let (_, reason) = connection.until(RST_STREAM).await.unwrap();
+            assert_eq!(reason, 8_u32.to_be_bytes(), "cancelled");
+        }
+        assert!(opened.elapsed() >= Duration::from_millis(900), "{:?}", opened.elapsed());
+        assert!(admitted().await, "their places are free");
+        // Whatever else is read on the connection is not given up.
+        connection.send(PING, 0, 0, b"12345678").await;
+        assert_eq!(connection.until(PING).await.unwrap().1, b"12345678");
+        served.end().await;
+    }
+
+    async fn a_stream_that_nobody_takes_does_not_hold_up_the_end(fresh: Fresh) {
+        let desk = Desk::open(&fresh).await;
+        // The client's limit is half a minute, until the server stops.
+        let served = Served::start(DbosLayer::new(desk.dbos.clone()), &desk.dbos, |serve| serve.drain(Duration::from_secs(8)));
+        let served = served.await;
+        let mut connections = Vec::new();
+        for window in [0, 1] {
+            let stream = TcpStream::connect(served.address).await.unwrap();
+            let mut connection = Connection::open(stream, &[0, 4, 0, 0, 0, window]).await;
+            connection.send(HEADERS, END_STREAM | END_HEADERS, 1, &stream_request()).await;
+            assert_eq!(connection.until(HEADERS).await.unwrap().1[0], 0x88);
+            connections.push(connection);
+        }
+        let begun = Instant::now();
+        let mut stopping = JoinSet::new();
+        stopping.spawn(served.end());
+        for mut connection in connections {
+            while connection.next().await.is_some() {}
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(6), "{took:?}: the rest of the drain is the workflow's");
+        }
+        desk.finish().await;
+        stopping.join_next().await.unwrap().unwrap();
     }
 
     async fn a_server_that_stops_ends_its_streams_and_waits_in_time(fresh: Fresh) {

@@ -98,7 +98,7 @@ harness::on_each_backend! {
         let desk = Desk::open(&fresh).await;
         let cursor = |id: &str| Event { id: Some(id.to_owned()), ..Event::default() };
         let mut first = desk.follow("?from=tail").await;
-        assert_eq!(first.take(1).await, [cursor("-1.end")]);
+        assert_eq!(first.take(1).await, [cursor("-1.tail")]);
         desk.write([json!(0), json!(1)]).await;
         assert_eq!(first.take(2).await, [value(0, json!(0)), value(1, json!(1))]);
         let mut second = desk.follow("?from=tail").await;
@@ -111,6 +111,32 @@ harness::on_each_backend! {
         // The cursor is worth more than the wish; the mark that closes is no value.
         assert_eq!(desk.follow("?from=tail&after=1").await.all().await.len(), 2);
         assert_eq!(desk.follow("?from=tail").await.all().await, [cursor("2"), end_of(2, "PENDING", "closed")]);
+        end(&desk.dbos).await;
+    }
+
+    async fn a_reader_at_the_tail_of_nothing_is_told_the_end_after_a_break(fresh: Fresh) {
+        let desk = Desk::open(&fresh).await;
+        let cursor = Event { id: Some("-1.tail".to_owned()), ..Event::default() };
+        let mut reader = desk.follow("?from=tail").await;
+        assert_eq!(reader.take(1).await, [cursor]);
+        drop(reader);
+        desk.tell(&Order::Close).await;
+        desk.finish().await;
+        // As a browser does: to the same address, with the last id.
+        let again = desk.ask("?from=tail").header("last-event-id", "-1.tail");
+        let again = Events::of(again.header("accept", "text/event-stream").open().await);
+        assert_eq!((again.status.as_u16(), again.all().await), (200, vec![end_of(-1, "SUCCESS", "closed")]));
+        assert_eq!(desk.ask("?after=-1.end").send().await.status, 204);
+        end(&desk.dbos).await;
+    }
+
+    async fn a_reader_who_missed_the_first_values_has_them_from_its_cursor(fresh: Fresh) {
+        let desk = Desk::open(&fresh).await;
+        drop(desk.follow("?from=tail").await);
+        desk.write([json!(0), json!(1)]).await;
+        desk.finish().await;
+        let expected = [value(0, json!(0)), value(1, json!(1)), end_of(1, "SUCCESS", "ended")];
+        assert_eq!(desk.follow("?from=tail&after=-1.tail").await.all().await, expected);
         end(&desk.dbos).await;
     }
 

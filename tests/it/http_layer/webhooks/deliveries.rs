@@ -1,9 +1,12 @@
 //! What becomes of deliveries that are authentic.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use dbos_axum::WorkflowApi;
+use axum::body::Body;
 use dbos_axum::webhooks::Delivery;
+use dbos_axum::{ReadOnly, WorkflowApi};
+use futures_util::{future, stream};
 use harness::on_each_backend;
 
 use super::super::Caller;
@@ -23,7 +26,7 @@ on_each_backend! {
         let clients = [client(sources(left.clone())), client(sources(right.clone()))];
         let target = left.start(payee, ()).id("order-7").await.unwrap();
         let sending = (0..50).map(|n| deliver(&clients[n % 2], Sender::Standard, "d-1", payment("order-7", 995)));
-        let answers = futures_util::future::join_all(sending).await;
+        let answers = future::join_all(sending).await;
         assert!(answers.iter().all(|answer| answer.status == StatusCode::ACCEPTED));
         let new = answers.iter().filter(|answer| answer.json()["duplicate"] == false).count();
         assert_eq!((answers.len(), new), (50, 1));
@@ -130,6 +133,64 @@ on_each_backend! {
         end(&dbos).await;
     }
 
+    async fn a_router_below_a_path_with_parameters_takes_deliveries_too(fresh: Fresh) {
+        let dbos = builder(&fresh).launch().await.unwrap();
+        let layer = DbosLayer::new(dbos.clone()).callbacks(callbacks::callbacks());
+        let tails = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&tails);
+        let hooks = Webhooks::new(layer.clone()).source_with("github", GitHub::new(SECRET).unwrap(), move |delivery: Delivery<Value>| {
+            notes.lock().unwrap().push(delivery.tail);
+            Deliver::start(add, (3, 4))
+        });
+        let client = Client::new(Router::new().nest("/shops/{tenant}/in", hooks.into_router().unwrap()));
+        for (n, tail) in ["", "/team/a"].into_iter().enumerate() {
+            let id = format!("d-{n}");
+            let mut request = client.post(format!("/shops/acme/in/hooks/github{tail}")).header("content-type", "application/json");
+            for (name, value) in Sender::GitHub.headers(SECRET, &id, NOW, b"{}") {
+                request = request.header(name, value);
+            }
+            is_accepted(&request.body("{}").send().await, &id, false);
+        }
+        assert_eq!(*tails.lock().unwrap(), ["", "team/a"]);
+        let target = dbos.start(payee, ()).id("order-7").await.unwrap();
+        let address = callbacks::callbacks().url(target.id(), "payment", dbos.now().after(Duration::from_secs(60)));
+        assert_eq!(client.post(format!("/shops/acme{}", callbacks::path(&address))).json(&json!(995)).send().await.status, StatusCode::ACCEPTED);
+        assert_eq!(target.result().await.unwrap(), Some(json!(995)));
+        end(&dbos).await;
+    }
+
+    // S14: nobody has to sign anything to send slowly.
+    async fn s14_slow_deliveries_do_not_keep_others_out(fresh: Fresh) {
+        let dbos = builder(&fresh).launch().await.unwrap();
+        let hooks = sources(dbos.clone()).at_once(1).body_limit(64 * 1024).bytes_at_once(200 * 1024);
+        let client = client(hooks.body_deadline(Duration::from_secs(2)));
+        // All but the last byte of four bodies: three of them are all that there is room for.
+        let mut slow = Vec::new();
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+            send.send(Ok::<_, Infallible>(vec![b' '; 60 * 1024])).unwrap();
+            held.push(send);
+            let body = Body::from_stream(stream::poll_fn(move |cx| receive.poll_recv(cx)));
+            let request = client.post("/in/hooks/github").header("content-type", "application/json").body(body);
+            slow.push(tokio::spawn(request.send()));
+        }
+        // The oldest one made room.
+        let (sent_away, _, slow) = future::select_all(slow).await;
+        let sent_away = sent_away.unwrap();
+        is_problem(&sent_away, 429, None);
+        assert_eq!(sent_away.header("retry-after"), Some("1"));
+        // Whoever signs is served meanwhile, and the others have their time.
+        is_accepted(&deliver(&client, Sender::GitHub, "d-1", json!({"what": "add"})).await, "d-1", false);
+        assert!(slow.iter().all(|slow| !slow.is_finished()), "they hold nobody up");
+        for slow in slow {
+            is_problem(&slow.await.unwrap(), 408, None);
+        }
+        assert_eq!(fresh.scalar(ADDED).await, 1);
+        drop(held);
+        end(&dbos).await;
+    }
+
     // S29. An endpoint is never said to be gone: senders would switch it off.
     async fn other_paths_and_methods_are_not_there(fresh: Fresh) {
         let (dbos, client) = receiving(&fresh).await;
@@ -190,16 +251,35 @@ on_each_backend! {
             let request = api.get(format!("/dbos/workflows/{id}")).header("x-user", user).header("x-tenant", tenant);
             request.send().await.status.as_u16()
         };
-        for (user, tenant) in [("", ""), ("ada", "acme"), ("dbos.webhook", "acme")] {
+        for (user, tenant) in [("", ""), ("ada", "acme"), ("dbos.webhook", "acme"), ("dbos.webhook", "")] {
             for id in ["wh:stripe:evt_1", "wh:stripe:evt_1!add"] {
                 assert_eq!(look(id, user, tenant).await, 404, "{user} of {tenant}: {id}");
             }
         }
         for (user, tenant, status) in [("", "", 404), ("ada", "", 404), ("bob", "acme", 404), ("ada", "acme", 200)] {
-            assert_eq!(look("wh:stripe:evt_2!add", user, tenant).await, status, "{user} of {tenant}");
+            for id in ["wh:stripe:evt_2", "wh:stripe:evt_2!add"] {
+                assert_eq!(look(id, user, tenant).await, status, "{user} of {tenant}: {id}");
+            }
         }
         let roles = dbos.info("wh:stripe:evt_2!add").await.unwrap().authenticated_roles;
         assert_eq!(json!(roles), json!(["buyer"]));
+        end(&dbos).await;
+    }
+
+    // S08
+    async fn an_owner_who_may_only_look_cannot_forge_what_a_sender_says(fresh: Fresh) {
+        let dbos = builder(&fresh).launch().await.unwrap();
+        let layer = DbosLayer::new(dbos.clone()).policy(ReadOnly);
+        let hooks = client(sources(layer.clone()));
+        let api = Client::new(Router::new().nest("/dbos", WorkflowApi::<Caller>::new(layer).into_router()));
+        let order = dbos.start(payee, ()).id("order-7").authenticated_user("ada").await.unwrap();
+        let forged = api.post("/dbos/workflows/order-7/messages/payment").header("x-user", "ada").json(&json!(1));
+        is_problem(&forged.send().await, 404, Some("workflow-not-found"));
+        assert_eq!(fresh.scalar(MESSAGES).await, 0);
+        let own = api.get("/dbos/workflows/order-7").header("x-user", "ada").send().await;
+        assert_eq!((own.status, &own.json()["status"]), (StatusCode::OK, &json!("PENDING")));
+        is_accepted(&deliver(&hooks, Sender::Standard, "d-1", payment("order-7", 995)).await, "d-1", false);
+        assert_eq!(order.result().await.unwrap(), Some(json!(995)));
         end(&dbos).await;
     }
 

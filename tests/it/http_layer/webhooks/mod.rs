@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod deliveries;
+mod described;
 mod logs;
 mod outages;
 mod processes;
