@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dbos_runtime::{Ctx, Error, Queue, WorkflowRef};
+use dbos_runtime::{Ctx, Dbos, Error, Queue, WorkflowRef};
 use harness::process::Process;
 use harness::{Backend, Fresh, stays_within, until};
 use tokio::process::Command;
@@ -43,6 +43,53 @@ async fn worker(fresh: &Fresh, name: &str) -> Process {
     process
 }
 
+async fn all_end(fresh: &Fresh, prefix: &str, jobs: u32) {
+    let ended = format!(
+        "SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS' AND workflow_uuid LIKE '{prefix}-%'"
+    );
+    let all = async {
+        while fresh.scalar(&ended).await < i64::from(jobs) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("all jobs end");
+}
+
+/// The same processes share a queue with a limit for each key, and one with a limit over time.
+async fn other_limits(fresh: &Fresh, admin: &Dbos) {
+    admin
+        .queues()
+        .register(Queue::new("keyed").partition_concurrency(1).worker_concurrency(1))
+        .await
+        .unwrap();
+    let jobs = (0..60).map(|n| {
+        let (name, key) = (format!("k-{n}"), format!("key-{}", n % 6));
+        admin.start(JOB, name.clone()).id(name).queue("keyed").partition_key(&key).application_version("v1")
+    });
+    let work = async {
+        admin.start_all(jobs).await.unwrap();
+        all_end(fresh, "k", 60).await;
+    };
+    let of_a_key = "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM workflow_status
+        WHERE status = 'PENDING' AND queue_name = 'keyed' GROUP BY queue_partition_key) AS counted";
+    stays_within(1, fresh, of_a_key, work).await;
+    let shares = "SELECT count(DISTINCT executor_id) FROM workflow_status WHERE workflow_uuid LIKE 'k-%'";
+    assert!(fresh.scalar(shares).await >= 2, "they did compete");
+
+    admin.queues().register(Queue::new("rated").rate_limit(10, Duration::from_millis(250))).await.unwrap();
+    let jobs = (0..25).map(|n| {
+        let name = format!("r-{n}");
+        admin.start(JOB, name.clone()).id(name).queue("rated").application_version("v1")
+    });
+    admin.start_all(jobs).await.unwrap();
+    all_end(fresh, "r", 25).await;
+    let of_a_window = "SELECT max(n) FROM (SELECT (SELECT count(*) FROM workflow_status b WHERE b.workflow_uuid LIKE 'r-%'
+            AND b.started_at_epoch_ms > a.started_at_epoch_ms - 250 AND b.started_at_epoch_ms <= a.started_at_epoch_ms) AS n
+        FROM workflow_status a WHERE a.workflow_uuid LIKE 'r-%') AS counted";
+    assert_eq!(fresh.scalar(of_a_window).await, 10);
+    assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE recovery_attempts <> 1").await, 0);
+}
+
 /// So many processes run all jobs, one in each and two in all; each job once.
 async fn share(backend: Backend, processes: usize) {
     let fresh = harness::fresh(backend).await;
@@ -63,16 +110,8 @@ async fn share(backend: Backend, processes: usize) {
     }
     // The process that has just ended a job is the first to claim again: so it may have no more than one.
     admin.queues().update("q", |queue| queue.concurrency(2).worker_concurrency(1)).await.unwrap();
-    let ended = "SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'";
-    let most = Duration::from_secs(60);
-    let all = async {
-        while fresh.scalar(ended).await < i64::from(JOBS) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     let running = "SELECT count(*) FROM workflow_status WHERE status = 'PENDING'";
-    let all = tokio::time::timeout(most, all);
-    stays_within(2, &fresh, running, all).await.expect("all jobs end");
+    stays_within(2, &fresh, running, all_end(&fresh, "j", JOBS)).await;
 
     let ran = || workers.iter().map(|worker| worker.output().matches("ran j-").count()).sum::<usize>();
     until("all have said what they ran", async || ran() >= JOBS as usize).await;
@@ -85,6 +124,7 @@ async fn share(backend: Backend, processes: usize) {
     assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs").await, i64::from(JOBS));
     let shares = fresh.scalar("SELECT count(DISTINCT executor_id) FROM workflow_status").await;
     assert!(shares >= 2, "they did compete");
+    other_limits(&fresh, &admin).await;
     for worker in &mut workers {
         worker.kill9().await;
     }

@@ -19,7 +19,7 @@ use crate::model::write::{Receipt, Touched, Write};
 use crate::store::enlisted::SystemConnection;
 
 /// Workflows and bytes of input of one call: what the databases take well within the time that a statement has.
-const MOST: usize = 10_000;
+const MOST: usize = 5_000;
 const MOST_BYTES: usize = 64 << 20;
 
 /// Many starts that are one. Made by [`Dbos::start_all`](crate::Dbos::start_all) and
@@ -30,7 +30,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// behind those of earlier calls.
 ///
 /// Each start needs a queue. It takes no deduplication id and no debouncing, and neither refuses nor compares what is
-/// there already. One call has at most 10 000 workflows and 64 MiB of inputs.
+/// there already. One call has at most 5000 workflows and 64 MiB of inputs.
 ///
 /// # Errors
 ///
