@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(burst[..3], [5_000, 5_001, 5_002]);
         assert!(burst.is_sorted_by(|before, after| before < after));
         assert_eq!(order.next(Timestamp::from_millis(900_000)).as_millis(), 900_000);
-        let farthest = (0..1_000_000).map(|_| order.next(Timestamp::from_millis(900_000)).as_millis()).max();
+        let farthest = (0..601_000).map(|_| order.next(Timestamp::from_millis(900_000)).as_millis()).max();
         assert_eq!(farthest, Some(900_000 + PLACES_AHEAD));
         order.follow(Timestamp::from_millis(9_000_100));
         order.follow(Timestamp::from_millis(9_000_050));

@@ -2,7 +2,7 @@
 //!
 //! One statement for some thousands of running executions asks whether they still own their rows, one where awaited
 //! workflows of other processes stand. Awaited messages and events are looked up rarely while hints come in, and every
-//! time while they do not. An idle process asks nothing here.
+//! time while they do not. An idle process asks nothing here; a client asks what time it is, rarely.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +38,10 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 
 async fn look(shared: &Shared, thoroughly: bool) -> Result<(), StoreError> {
     displaced(shared).await?;
+    if thoroughly && shared.is_client() {
+        // Elsewhere the dispatcher does it with each of its looks.
+        shared.clock.anchor(shared.store.now().await?);
+    }
     let waited_for = shared.wakeups.waited_for();
     let (ends, rest): (Vec<_>, Vec<_>) =
         waited_for.into_iter().partition(|touched| touched.hint() == Hint::Ended);
@@ -87,4 +91,37 @@ async fn ended(shared: &Shared, ends: &[Touched]) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(feature = "sqlite")]
+
+    use super::*;
+    use crate::config::Config;
+    use crate::model::workflow::Identity;
+    use crate::time::Timestamp;
+
+    #[tokio::test]
+    async fn a_clients_clock_follows_the_database() {
+        let file =
+            std::env::temp_dir().join(format!("{}.sqlite", crate::ids::OwnerToken::generate(None).as_str()));
+        let mut config = Config::new("watch".to_owned());
+        config.database_url = format!("sqlite:{}", file.display());
+        // The test looks by itself.
+        config.poll = std::time::Duration::from_secs(3600);
+        let identity = Identity { application: None, executor: None, version: None, application_id: None };
+        let shared = Shared::for_client(config, identity).await.unwrap();
+        let begun = shared.clock.now();
+        let behind = Timestamp::from_millis(begun.as_millis() - 600_000);
+        shared.clock.anchor(behind);
+        look(&shared, false).await.unwrap();
+        assert!(shared.clock.now() < begun, "not at each look");
+        look(&shared, true).await.unwrap();
+        assert!(shared.clock.now() >= begun);
+        shared.shut_down(std::time::Duration::ZERO).await;
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+        }
+    }
 }

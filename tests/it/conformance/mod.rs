@@ -11,6 +11,7 @@ mod clients;
 mod debounce;
 mod delays;
 mod deletes;
+mod dispatch;
 mod events;
 mod first;
 mod forks;
