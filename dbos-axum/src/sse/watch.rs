@@ -82,10 +82,14 @@ impl Log {
         let filter = StepFilter::new().without_output();
         let mut steps = dbos.workflows().steps(id, &filter.offset(from as u64)).await?;
         let (known, expected) = (&self.numbers, self.numbers.len() - from);
-        if steps.iter().filter(|step| known.contains(&step.number)).count() < expected {
+        let again = steps.iter().filter(|step| known.contains(&step.number)).count();
+        if again < expected {
             self.numbers.clear();
             self.steps.clear();
             self.generation += 1;
+        }
+        // A step of a lower number, which took longer, has moved the others on: it is somewhere before.
+        if again != expected {
             steps = dbos.workflows().steps(id, &filter).await?;
         }
         for step in steps {

@@ -4,6 +4,7 @@ mod browser;
 mod http;
 mod operators;
 mod payments;
+mod stopping;
 mod visitors;
 mod walk_through;
 
