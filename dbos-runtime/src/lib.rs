@@ -218,8 +218,3 @@ pub mod __private {
         type Ok = T;
     }
 }
-
-/// The example of the README compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
