@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// For how long nobody sends anything where everything has been sent.
-const SETTLED: Duration = Duration::from_millis(50);
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// What the network does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,7 @@ impl Proxy {
             resets: watch::Sender::new(()),
             fault: Mutex::new(None),
             cuts: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             messages: Mutex::new(Messages::default()),
         });
         let mut accepting = JoinSet::new();
@@ -112,6 +113,11 @@ impl Proxy {
         self.network.cuts.load(Ordering::Acquire)
     }
 
+    /// How many connections have been refused.
+    pub fn refused(&self) -> usize {
+        self.network.refused.load(Ordering::Acquire)
+    }
+
     /// Resets every connection that stands.
     pub fn reset_all(&self) {
         self.network.resets.send_replace(());
@@ -147,6 +153,7 @@ struct Network {
     resets: watch::Sender<()>,
     fault: Mutex<Option<Fault>>,
     cuts: AtomicUsize,
+    refused: AtomicUsize,
     messages: Mutex<Messages>,
 }
 
@@ -180,6 +187,7 @@ async fn connection(
     mut resets: watch::Receiver<()>,
 ) -> io::Result<()> {
     if network.passage().await == Mode::RefuseNew {
+        network.refused.fetch_add(1, Ordering::Release);
         return client.set_zero_linger();
     }
     let mut server = TcpStream::connect(upstream).await?;
@@ -428,7 +436,7 @@ mod tests {
     use super::*;
     use crate::backend::{Backend, Fresh};
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(120);
     const A_WHILE: Duration = Duration::from_millis(200);
 
     /// A table `t`, a proxy, and a connection through it.
