@@ -296,7 +296,7 @@ impl Drop for Database {
                 let mut admin = PgConnection::connect(&server()).await?;
                 sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await
             };
-            let bounded = async { tokio::time::timeout(Duration::from_secs(10), drop_database).await };
+            let bounded = async { tokio::time::timeout(crate::PATIENCE, drop_database).await };
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::process::Process;
 use crate::web;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 /// How an element is written in an answer.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";

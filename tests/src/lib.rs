@@ -15,6 +15,8 @@ pub mod python;
 pub mod shop;
 pub mod web;
 
+use std::time::Duration;
+
 use dbos_runtime::{Builder, Dbos};
 
 pub use backend::{Backend, Fresh};
@@ -51,11 +53,15 @@ macro_rules! on_each_backend {
     };
 }
 
+/// How long a test waits for what must come. It costs time only where that never comes, so it is long enough for a machine
+/// that is very slow for a moment. What must not come by itself (a poll, the end of a delay) is an hour away instead.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A database with an up-to-date schema and no rows.
 pub async fn fresh(backend: Backend) -> Fresh {
     Fresh::migrated(backend, "dbos", async |url| {
         let dbos = Dbos::builder("template").database_url(url).launch().await;
-        dbos.expect("the template can be migrated").shutdown(std::time::Duration::ZERO).await;
+        dbos.expect("the template can be migrated").shutdown(Duration::ZERO).await;
     })
     .await
 }
@@ -67,19 +73,17 @@ pub fn builder(fresh: &Fresh) -> Builder<()> {
         .database_url(fresh.url())
         .application_version("v1")
         .peer_recovery(false)
-        .polling_interval(std::time::Duration::from_millis(50))
+        .polling_interval(Duration::from_millis(50))
 }
 
-/// Waits until a condition holds, looking often; fails the test when it takes more than ten seconds.
+/// Waits until a condition holds, looking often; fails the test when that does not come within [`PATIENCE`].
 pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let wait = async {
         while !condition().await {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), wait)
-        .await
-        .unwrap_or_else(|_| panic!("never {what}"));
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never {what}"));
 }
 
 /// Does the work, and looks again and again meanwhile at a number that must stay within a bound.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::{Fresh, node, python};
 
 /// Longer than anything that a peer waits for by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The SDKs that have a witness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -124,7 +124,7 @@ impl Process {
     /// Kills the program as a crash does, and waits until it is dead.
     pub async fn kill9(&mut self) {
         self.signal(Signal::KILL);
-        self.wait(Duration::from_secs(30)).await;
+        self.wait(2 * crate::PATIENCE).await;
     }
 
     /// Freezes the program: nothing of it runs, and its connections stay open.
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(120);
 
     fn shell(script: &str) -> Process {
         Process::spawn(Command::new("sh").args(["-c", script]).env("GREETING", "hello"))

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// For how long nobody sends anything where everything has been sent.
-const SETTLED: Duration = Duration::from_millis(50);
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// What the network does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -469,7 +469,7 @@ mod tests {
     use super::*;
     use crate::backend::{Backend, Fresh};
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(120);
     const A_WHILE: Duration = Duration::from_millis(200);
 
     /// A table `t`, a proxy, and a connection through it.

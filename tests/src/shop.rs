@@ -10,7 +10,7 @@ use crate::process::{Process, binary};
 use crate::web::{self, Answer};
 
 /// How long the shop may take to open.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 /// Who buys.
 const CUSTOMER: (&str, &str) = ("authorization", "Bearer the-secret-of-the-customer-of-these-tests");
 

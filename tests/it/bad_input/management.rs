@@ -9,7 +9,7 @@ on_each_backend! {
     async fn ids_that_break_a_rule_are_refused_by_every_verb_of_management(fresh: Fresh) {
         let border = Border::of(fresh).await;
         let client = Client::builder().database_url(border.fresh.url()).connect().await.unwrap();
-        border.sent();
+        border.settle().await;
         for workflows in [border.dbos.workflows(), client.workflows()] {
             for (text, why) in bad_texts(512) {
                 let (text, message) = (text.as_str(), format!("workflow id {why}"));

@@ -135,7 +135,7 @@ on_each_backend! {
         let dbos = builder(&border.fresh).executor_id("second").launch().await.unwrap();
         harness::until("the queues are known", async || dbos.start(echo, json!(1)).queue("parts").delay(TOO_LONG / 2).await.is_err()).await;
         border.fresh.execute("DELETE FROM workflow_status").await;
-        border.sent();
+        border.settle().await;
         let client = Client::builder().database_url(border.fresh.url()).connect().await.unwrap();
         for (said, message) in bad_starts() {
             border.refuses(said(border.dbos.start(echo, json!(1))), message).await;

@@ -27,7 +27,7 @@ async fn insert(fresh: &Fresh, id: &str, more: &[(&str, &str)]) {
 
 async fn result(dbos: &Dbos, id: &str) -> Result<Value, Error> {
     let handle = dbos.retrieve::<Value, Error>(id).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), handle.result()).await.expect(id)
+    tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect(id)
 }
 
 const HUGE: &str = "9223372036854775807";

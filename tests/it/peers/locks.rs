@@ -1,5 +1,6 @@
 //! The locks that name the living: who has which, and what happens without.
 
+use harness::proxy::{Mode, Proxy};
 use sqlx::{Connection as _, PgConnection};
 
 use super::*;
@@ -86,7 +87,7 @@ async fn two_processes_of_one_name_keep_their_own_work_until_one_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_process_of_a_name_recovers_at_launch() {
     let (fresh, calls) = postgres().await;
-    let never = || builder(&fresh, &calls).polling_interval(Duration::from_secs(60));
+    let never = || builder(&fresh, &calls).polling_interval(Duration::from_secs(3600));
     let dies = never().launch().await.unwrap();
     start(&fresh, &dies, "w", 3).await;
     kill(dies).await;
@@ -115,9 +116,12 @@ async fn a_lost_lock_is_taken_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_lost_its_lock_claims_nothing_until_it_is_back_and_what_it_ran_is_another_s() {
     let (fresh, calls) = postgres().await;
-    let alive = launch(&fresh, &calls).await;
+    let proxy = Proxy::before(fresh.url()).await;
+    let alive = builder(&fresh, &calls).database_url(proxy.url(fresh.url())).launch().await.unwrap();
     start(&fresh, &alive, "w", 3).await;
     let lock = lock_of(&fresh, "w0").await;
+    // Its other sessions stay; only the one that holds the lock is begun anew, as soon as its end is known.
+    proxy.set_mode(Mode::RefuseNew);
     // Somebody else stands in its place, so that it cannot come back yet.
     let mut rival = PgConnection::connect(fresh.url()).await.unwrap();
     let in_line = sqlx::query("SELECT pg_advisory_lock($1)").bind(lock);
@@ -130,6 +134,8 @@ async fn a_process_that_lost_its_lock_claims_nothing_until_it_is_back_and_what_i
         end_session(&fresh, session).await;
     });
     taken.unwrap();
+    until("it knows", async || proxy.refused() > 0).await;
+    proxy.set_mode(Mode::Pass);
     // To the others it looks alive for as long as its lock is held by anybody.
     let slow = builder(&fresh, &calls).polling_interval(Duration::from_millis(400)).launch().await.unwrap();
     let enqueue = "UPDATE workflow_status SET status = 'ENQUEUED', owner_xid = NULL, queue_name = '_dbos_internal_queue'";
@@ -157,22 +163,17 @@ async fn a_process_that_lost_its_lock_claims_nothing_until_it_is_back_and_what_i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_held_for_dead_while_it_lives_loses_its_work_and_nothing_else() {
     let (fresh, calls) = postgres().await;
-    let alive = builder(&fresh, &calls).polling_interval(Duration::from_secs(60)).launch().await.unwrap();
+    let proxy = Proxy::before(fresh.url()).await;
+    let alive = builder(&fresh, &calls).database_url(proxy.url(fresh.url()));
+    let alive = alive.polling_interval(Duration::from_secs(3600)).launch().await.unwrap();
     start(&fresh, &alive, "w", 5).await;
     let lock = lock_of(&fresh, "w0").await;
     let peer = launch(&fresh, &calls).await;
-    // Its session ends again and again, so that the peer misses it at two looks.
-    let cut = async {
-        loop {
-            if let Some(session) = holder(&fresh, lock).await {
-                fresh.execute(&format!("SELECT pg_terminate_backend({session})")).await;
-            }
-        }
-    };
-    tokio::select! {
-        () = cut => {}
-        () = until_taken_up(&fresh, "w", 5) => {}
-    }
+    // Its session ends, and it gets no other, while those that it works with stay. So the peer misses it at every look.
+    proxy.set_mode(Mode::RefuseNew);
+    end_session(&fresh, holder(&fresh, lock).await.expect("it holds its lock")).await;
+    until_taken_up(&fresh, "w", 5).await;
+    proxy.set_mode(Mode::Pass);
     let handle = alive.retrieve::<String, Error>("w0").await.unwrap();
     finish(&peer, "w", 5).await;
     assert_eq!(handle.result().await.unwrap(), "on", "the one that was held for dead adopts the outcome");

@@ -24,7 +24,7 @@ async fn waits(ctx: Ctx, (): ()) -> Result<String, Error> {
         Ok(())
     })
     .await?;
-    let word = ctx.recv::<String>("go").timeout(Duration::from_secs(60)).await?;
+    let word = ctx.recv::<String>("go").timeout(Duration::from_secs(3600)).await?;
     Ok(word.unwrap_or_default())
 }
 
