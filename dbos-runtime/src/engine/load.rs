@@ -149,7 +149,7 @@ impl Order {
 
     /// The last place that is given away by now.
     pub(crate) fn end(now: Timestamp) -> Timestamp {
-        Timestamp::from_millis(now.as_millis().saturating_add(AHEAD))
+        Timestamp::from_millis(now.as_millis().saturating_add(PLACES_AHEAD))
     }
 }
 
