@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use dbos_runtime::ErrorKind;
 use sqlx::Connection as _;
 
 use super::*;
@@ -42,7 +41,7 @@ fn path_of(fresh: &Fresh) -> &Path {
 async fn writes_wait_while_another_process_holds_the_file() {
     let fresh = harness::fresh(Backend::Sqlite).await;
     let (site, builder) = site(&fresh, None).await;
-    let dbos = builder.launch().await.unwrap();
+    let dbos = builder.patience(harness::PATIENCE).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     let running = dbos.start(two_steps, ()).id("w").await.unwrap();
     let steps = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'w'";
@@ -95,15 +94,15 @@ async fn a_full_disk_stops_work_until_there_is_room() {
     fs::copy(path_of(&fresh), &file).unwrap();
     let url = format!("sqlite:{}", file.display());
     let (site, builder) = site(&fresh, None).await;
-    let dbos = builder.database_url(url).patience(Duration::from_millis(300)).launch().await.unwrap();
-    let handle = dbos.start(two_steps, ()).id("w").await.unwrap();
+    let dbos = builder.database_url(url).patience(Duration::from_secs(1)).launch().await.unwrap();
+    let handle = sure(async || dbos.start(two_steps, ()).id("w").await).await;
     // Fails once the disk is full, which is the point.
     let full = fs::write(&ballast, vec![0; 8 << 20]).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     site.gate.add_permits(1);
     // Larger than what is left in the last page of the log.
     let big = "x".repeat(1 << 20);
-    let send = tokio::time::timeout(Duration::from_secs(3), dbos.send(handle.id(), &big).into_future()).await;
+    let send = tokio::time::timeout(harness::PATIENCE, dbos.send(handle.id(), &big).into_future()).await;
     fs::remove_file(ballast).unwrap();
     assert_eq!(handle.result().await.unwrap(), 3);
     let sound = sqlx::query_scalar("PRAGMA integrity_check");

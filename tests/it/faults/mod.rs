@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use dbos_runtime::{Builder, Ctx as RuntimeCtx, Datasource, Dbos, Error, WorkflowId, workflow};
+use dbos_runtime::{Builder, Ctx as RuntimeCtx, Datasource, Dbos, Error, ErrorKind, WorkflowId, workflow};
 use harness::proxy::Proxy;
 use harness::{Backend, Fresh};
 use sqlx::Any;
 use tokio::sync::Semaphore;
 
 type Ctx = RuntimeCtx<Arc<Site>, Error>;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the workflows of these tests share with the test.
 struct Site {
@@ -50,7 +52,7 @@ async fn behind_a_proxy() -> (Fresh, Arc<Site>, Dbos) {
     let fresh = harness::fresh(Backend::Postgres).await;
     let proxy = Proxy::before(fresh.url()).await;
     let (site, builder) = site(&fresh, Some(proxy)).await;
-    let builder = builder.polling_interval(Duration::from_secs(60)).schedule_poll(Duration::from_secs(3600));
+    let builder = builder.polling_interval(HOUR).schedule_poll(HOUR);
     let builder = builder.journal_lanes(1).listen_notify(false);
     let dbos = builder.launch().await.unwrap();
     warm_up(&dbos, &site).await;
@@ -71,11 +73,26 @@ async fn site(fresh: &Fresh, proxy: Option<Proxy>) -> (Arc<Site>, Builder<Arc<Si
     (site, builder)
 }
 
+/// Repeats what a runtime without patience may give up on a slow machine.
+async fn sure<T>(call: impl AsyncFn() -> Result<T, Error>) -> T {
+    let calls = async {
+        loop {
+            match call().await {
+                Ok(done) => return done,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(harness::PATIENCE, calls).await.expect("the database is there")
+}
+
 /// Has every kind of connection made, and the datasource find out where it is.
 async fn warm_up(dbos: &Dbos, site: &Site) {
-    dbos.start(counted, ()).await.unwrap().result().await.unwrap();
-    dbos.start(buys, "warm-up".to_owned()).await.unwrap().result().await.unwrap();
-    dbos.ping().await.unwrap();
+    let stepped = sure(async || dbos.start(counted, ()).id("warm-up-step").await).await;
+    sure(async || stepped.result().await).await;
+    let bought = sure(async || dbos.start(buys, "warm-up".to_owned()).id("warm-up").await).await;
+    sure(async || bought.result().await).await;
+    sure(async || dbos.ping().await).await;
     site.calls.store(0, Ordering::SeqCst);
 }
 
@@ -88,7 +105,7 @@ async fn counted(ctx: Ctx, _: ()) -> Result<u32, Error> {
 
 #[workflow]
 async fn inbox(ctx: Ctx, topic: String) -> Result<Option<String>, Error> {
-    ctx.recv(topic.as_str()).timeout(Duration::from_secs(60)).await
+    ctx.recv(topic.as_str()).timeout(HOUR).await
 }
 
 /// One transaction; a second commit of it would break the primary key.

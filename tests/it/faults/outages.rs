@@ -1,15 +1,15 @@
 //! The database is away: calls from outside say so soon, workflows wait, and nothing is lost.
 
-use dbos_runtime::{ErrorKind, WorkflowStatus};
+use dbos_runtime::{WorkflowHandle, WorkflowStatus};
 use harness::proxy::Mode;
 use sqlx::{PgConnection, Postgres};
 use tokio::time::{Instant, timeout};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_millis(300);
-/// What a busy machine may add to it.
-const SOON: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a busy machine may add to it. Who does not give up waits for ever.
+const SOON: Duration = harness::PATIENCE;
 
 async fn impatient() -> (Fresh, Arc<Site>, Dbos) {
     let fresh = harness::fresh(Backend::Postgres).await;
@@ -17,6 +17,10 @@ async fn impatient() -> (Fresh, Arc<Site>, Dbos) {
     let dbos = builder.patience(PATIENCE).journal_lanes(1).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     (fresh, site, dbos)
+}
+
+async fn two_steps_of(dbos: &Dbos, id: &str) -> WorkflowHandle<u32> {
+    sure(async || dbos.start(two_steps, ()).id(id).await).await
 }
 
 /// Ends every session, and lets nobody in.
@@ -43,13 +47,13 @@ macro_rules! unavailable_soon {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let (fresh, site, $dbos) = impatient().await;
-            let $handle = $dbos.start(two_steps, ()).id("there").await.unwrap();
+            let $handle = two_steps_of(&$dbos, "there").await;
             take_away(&fresh, &site).await;
             gives_up($call, |error: Error| error.kind()).await;
             site.proxy().set_mode(Mode::Pass);
             harness::until("it answers again", async || $dbos.ping().await.is_ok()).await;
             site.gate.add_permits(1);
-            assert_eq!($handle.result().await.unwrap(), 3);
+            assert_eq!(sure(async || $handle.result().await).await, 3);
         }
     )* };
 }
@@ -61,7 +65,7 @@ unavailable_soon! {
     a_look_at_a_result_gives_up: |dbos, handle| handle.try_result();
     a_retrieve_gives_up: |dbos, handle| dbos.retrieve::<u32, Error>("elsewhere");
     an_info_gives_up: |dbos, handle| dbos.info("there");
-    a_read_of_an_event_gives_up: |dbos, handle| dbos.get_event::<u32>(handle.id(), "key", Duration::from_secs(60));
+    a_read_of_an_event_gives_up: |dbos, handle| dbos.get_event::<u32>(handle.id(), "key", HOUR);
     a_read_of_all_events_gives_up: |dbos, handle| dbos.get_all_events(handle.id());
     a_cancel_gives_up: |dbos, handle| dbos.cancel(handle.id());
     a_ping_gives_up: |dbos, handle| dbos.ping();
@@ -70,7 +74,7 @@ unavailable_soon! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_for_an_event_ends_with_its_time_limit() {
     let (fresh, site, dbos) = impatient().await;
-    let there = dbos.start(two_steps, ()).id("there").await.unwrap();
+    let there = two_steps_of(&dbos, "there").await;
     let waiting = dbos.get_event::<u32>(there.id(), "key", Duration::from_millis(400));
     let taking = async {
         harness::until("a step", async || fresh.scalar("SELECT count(*) FROM operation_outputs").await == 3)
@@ -84,21 +88,27 @@ async fn a_wait_for_an_event_ends_with_its_time_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_expired_unsent_is_not_applied_later() {
-    let (fresh, site, dbos) = impatient().await;
-    let waits = dbos.start(two_steps, ()).id("waits").await.unwrap();
+    let fresh = harness::fresh(Backend::Postgres).await;
+    let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
+    // Nobody but the lane connects by itself.
+    let builder = builder.polling_interval(HOUR).schedule_poll(HOUR).listen_notify(false);
+    let dbos = builder.patience(PATIENCE).journal_lanes(1).launch().await.unwrap();
+    warm_up(&dbos, &site).await;
+    let waits = two_steps_of(&dbos, "waits").await;
     let steps = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'waits'";
     harness::until("its first step", async || fresh.scalar(steps).await == 1).await;
     take_away(&fresh, &site).await;
+    let refused = site.proxy().refused();
     // The second step finds the connection dead and is tried from now on; the start stands behind it.
     site.gate.add_permits(1);
     harness::until("the workflow goes on", async || site.gate.available_permits() == 0).await;
-    // Nothing outside shows that its write has met the dead connection.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    harness::until("its write is tried again", async || site.proxy().refused() >= refused + 2).await;
     gives_up(dbos.start(counted, ()).id("expired"), |error| error.kind()).await;
     site.proxy().set_mode(Mode::Pass);
     assert_eq!(timeout(SOON, waits.result()).await.unwrap().unwrap(), 3);
     // Through the same lane, so it comes after whatever was left there.
-    dbos.start(counted, ()).id("later").await.unwrap().result().await.unwrap();
+    let later = sure(async || dbos.start(counted, ()).id("later").await).await;
+    sure(async || later.result().await).await;
     let rows = "SELECT count(*) FROM workflow_status WHERE workflow_uuid IN ('expired', 'later')";
     assert_eq!((fresh.scalar(rows).await, site.calls()), (1, 1));
 }
@@ -106,10 +116,10 @@ async fn a_start_that_expired_unsent_is_not_applied_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workflows_wait_and_go_on_when_it_is_back() {
     let (fresh, site, dbos) = impatient().await;
-    let receives = dbos.start(inbox, "t".to_owned()).id("receives").await.unwrap();
+    let receives = sure(async || dbos.start(inbox, "t".to_owned()).id("receives").await).await;
     let mut handles = Vec::new();
     for n in 0..5 {
-        handles.push(dbos.start(two_steps, ()).id(format!("w{n}")).await.unwrap());
+        handles.push(two_steps_of(&dbos, &format!("w{n}")).await);
     }
     let steps = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid LIKE 'w_'";
     harness::until("all first steps", async || fresh.scalar(steps).await == 5).await;
@@ -119,13 +129,13 @@ async fn workflows_wait_and_go_on_when_it_is_back() {
     assert_eq!(fresh.scalar(steps).await, 5, "nothing gets through");
     site.proxy().set_mode(Mode::Pass);
     for handle in &handles {
-        assert_eq!(handle.result().await.unwrap(), 3);
+        assert_eq!(sure(async || handle.result().await).await, 3);
     }
     assert_eq!(fresh.scalar(steps).await, 10);
     harness::until("it answers", async || dbos.ping().await.is_ok()).await;
-    dbos.send(receives.id(), "back").topic("t").await.unwrap();
-    assert_eq!(receives.result().await.unwrap().as_deref(), Some("back"));
-    assert_eq!(receives.status().await.unwrap().status, Some(WorkflowStatus::Success));
+    sure(async || dbos.send(receives.id(), "back").topic("t").idempotency_key("back").await).await;
+    assert_eq!(sure(async || receives.result().await).await.as_deref(), Some("back"));
+    assert_eq!(sure(async || receives.status().await).await.status, Some(WorkflowStatus::Success));
     assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status <> 'SUCCESS'").await, 0);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex};
 
-use dbos_runtime::{ErrorKind, WorkflowRef, WorkflowStatus};
+use dbos_runtime::{WorkflowRef, WorkflowStatus};
 use sqlx::{AnyConnection, Connection as _, PgConnection};
 use tokio::sync::Barrier;
 
@@ -12,6 +12,12 @@ use super::*;
 async fn set_up(fresh: &Fresh) -> (Arc<Site>, Builder<Arc<Site>>) {
     let (site, builder) = site(fresh, None).await;
     (site, builder.journal_lanes(1))
+}
+
+/// The URL for sessions whose statements may take a second.
+fn hurried(fresh: &Fresh) -> String {
+    let separator = if fresh.url().contains('?') { '&' } else { '?' };
+    format!("{}{separator}options=-c%20statement_timeout%3D1000", fresh.url())
 }
 
 /// Changes a setting of the test's database, and ends the sessions that do not have it yet.
@@ -44,7 +50,7 @@ async fn a_server_that_became_read_only_is_waited_for() {
     let set_back = "BEGIN READ WRITE; DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', \
          current_database()); END $$; COMMIT";
     fresh.execute(set_back).await;
-    let soon = Duration::from_secs(5);
+    let soon = harness::PATIENCE;
     assert_eq!(tokio::time::timeout(soon, steps.result()).await.expect("steps go on").unwrap(), 3);
     let bought = tokio::time::timeout(soon, late.result()).await;
     assert_eq!(bought.expect("a connection to what was read-only is not kept").unwrap(), 1);
@@ -65,9 +71,8 @@ async fn bought_late(ctx: Ctx, _: ()) -> Result<u64, Error> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_timeout_delays_writes_and_fails_none() {
     let fresh = harness::fresh(Backend::Postgres).await;
-    set(&fresh, "SET statement_timeout = '60ms'").await;
     let (site, builder) = set_up(&fresh).await;
-    let dbos = builder.launch().await.unwrap();
+    let dbos = builder.database_url(hurried(&fresh)).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     let handle = dbos.start(two_steps, ()).id("w").await.unwrap();
     let steps = "SELECT count(*) FROM operation_outputs WHERE workflow_uuid = 'w'";
@@ -94,23 +99,23 @@ async fn a_statement_timeout_delays_writes_and_fails_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_is_always_too_slow_fails_and_is_not_repeated_for_ever() {
     let fresh = harness::fresh(Backend::Postgres).await;
-    set(&fresh, "SET statement_timeout = '60ms'").await;
     let (site, builder) = set_up(&fresh).await;
-    let dbos = builder.register(too_slow).launch().await.unwrap();
-    let handle = dbos.start(too_slow, ()).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("it ends");
+    let db = Datasource::<Any>::connect(&hurried(&fresh)).await.unwrap();
+    let builder = builder.register_fn("too_slow", move |ctx: Ctx, (): ()| too_slow(ctx, db.clone()));
+    let dbos = builder.launch().await.unwrap();
+    let handle = dbos.start(WorkflowRef::<(), ()>::named("too_slow"), ()).await.unwrap();
+    let ended = tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect("it ends");
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::Transaction);
     assert_eq!(handle.status().await.unwrap().status, Some(WorkflowStatus::Error));
     assert_eq!((site.calls(), fresh.scalar("SELECT count(*) FROM orders").await), (1, 0));
 }
 
-#[workflow]
-async fn too_slow(ctx: Ctx, _: ()) -> Result<(), Error> {
+async fn too_slow(ctx: Ctx, db: Datasource<Any>) -> Result<(), Error> {
     let site = Arc::clone(ctx.state());
-    ctx.transaction(&site.db.clone(), "slow", async move |tx: &mut AnyConnection| {
+    ctx.transaction(&db, "slow", async move |tx: &mut AnyConnection| {
         site.calls.fetch_add(1, Ordering::SeqCst);
         sqlx::query("INSERT INTO orders VALUES ('slow', 1)").execute(&mut *tx).await?;
-        sqlx::query("SELECT pg_sleep(10)").execute(tx).await?;
+        sqlx::query("SELECT pg_sleep(3600)").execute(tx).await?;
         Ok(())
     })
     .await
@@ -119,11 +124,13 @@ async fn too_slow(ctx: Ctx, _: ()) -> Result<(), Error> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_the_server_ended_for_idling_is_begun_again() {
     let fresh = harness::fresh(Backend::Postgres).await;
-    set(&fresh, "SET idle_in_transaction_session_timeout = '40ms'").await;
+    set(&fresh, "SET idle_in_transaction_session_timeout = '1s'").await;
     let (site, builder) = set_up(&fresh).await;
     let dbos = builder.register(idles_once).launch().await.unwrap();
     dbos.start(idles_once, ()).await.unwrap().result().await.unwrap();
-    assert_eq!((site.calls(), fresh.scalar("SELECT count(*) FROM orders").await), (2, 1));
+    // More often where the machine paused.
+    assert!(site.calls() >= 2, "{}", site.calls());
+    assert_eq!(fresh.scalar("SELECT count(*) FROM orders").await, 1);
 }
 
 #[workflow]
@@ -132,7 +139,7 @@ async fn idles_once(ctx: Ctx, _: ()) -> Result<(), Error> {
     ctx.transaction(&site.db.clone(), "idles", async move |tx: &mut AnyConnection| {
         sqlx::query("INSERT INTO orders VALUES ('idle', 1)").execute(&mut *tx).await?;
         if site.calls.fetch_add(1, Ordering::SeqCst) == 0 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
         }
         sqlx::query("UPDATE orders SET n = 2").execute(tx).await?;
         Ok(())
@@ -183,8 +190,8 @@ async fn of_two_transactions_in_a_deadlock_both_succeed() {
 async fn questions_that_nobody_waits_for_give_their_connections_up() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = set_up(&fresh).await;
-    let builder = builder.pool_size(2).listen_notify(false).polling_interval(Duration::from_secs(60));
-    let dbos = builder.patience(Duration::from_millis(50)).launch().await.unwrap();
+    let builder = builder.pool_size(2).listen_notify(false).polling_interval(HOUR);
+    let dbos = builder.patience(Duration::from_secs(1)).launch().await.unwrap();
     warm_up(&dbos, &site).await;
     let mut rival = PgConnection::connect(fresh.url()).await.unwrap();
     let mut lock = rival.begin().await.unwrap();
@@ -196,7 +203,6 @@ async fn questions_that_nobody_waits_for_give_their_connections_up() {
         assert_eq!(dbos.info("anything").await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     // This question needs no table, only a connection.
-    let ping = tokio::time::timeout(Duration::from_secs(3), dbos.ping()).await;
+    harness::until("a connection is free", async || dbos.ping().await.is_ok()).await;
     lock.rollback().await.unwrap();
-    ping.expect("a connection is free").unwrap();
 }
