@@ -40,7 +40,8 @@ async fn look(shared: &Shared, thoroughly: bool) -> Result<(), StoreError> {
     displaced(shared).await?;
     if thoroughly && shared.is_client() {
         // Elsewhere the dispatcher does it with each of its looks.
-        shared.clock.anchor(shared.store.now().await?);
+        let asked = Instant::now();
+        shared.clock.anchor(shared.store.now().await?, asked);
     }
     let waited_for = shared.wakeups.waited_for();
     let (ends, rest): (Vec<_>, Vec<_>) =
@@ -93,10 +94,9 @@ async fn ended(shared: &Shared, ends: &[Touched]) -> Result<(), StoreError> {
     Ok(())
 }
 
+#[cfg(feature = "sqlite")]
 #[cfg(test)]
 mod tests {
-    #![cfg(feature = "sqlite")]
-
     use super::*;
     use crate::config::Config;
     use crate::model::workflow::Identity;
@@ -114,7 +114,7 @@ mod tests {
         let shared = Shared::for_client(config, identity).await.unwrap();
         let begun = shared.clock.now();
         let behind = Timestamp::from_millis(begun.as_millis() - 600_000);
-        shared.clock.anchor(behind);
+        shared.clock.anchor(behind, Instant::now());
         look(&shared, false).await.unwrap();
         assert!(shared.clock.now() < begun, "not at each look");
         look(&shared, true).await.unwrap();
