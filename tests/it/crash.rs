@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 /// Purchases at a time: a process that starts mostly waits for the disk.
 const AT_ONCE: usize = 4;
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_secs(120);
 
 /// Starts the shop on that database. `None` when it dies before it listens.
 async fn open(fresh: &Fresh, environment: &[(&str, &str)]) -> Option<Shop> {
@@ -118,19 +118,23 @@ on_each_backend! {
             }
         }
         let backend = fresh.backend();
-        let survivors: Vec<usize> = futures_util::stream::iter(passed.iter().enumerate().map(async |(number, name)| {
+        let killed: Vec<Option<String>> = futures_util::stream::iter(passed.iter().enumerate().map(async |(number, name)| {
             let fresh = harness::fresh(backend).await;
             let deaths = sell_through_a_crash(&fresh, &[&number.to_string()]).await;
             assert!(deaths <= 1, "{number} ({name}) killed {deaths} times");
             check(&fresh, 1, &format!("killed at {number}, {name}")).await;
-            1 - deaths
+            (deaths == 1).then(|| name.clone())
         }))
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-        // The last boundaries lie behind the commit that the test waits for: the test's own kill may come first.
-        let survivors: usize = survivors.iter().sum();
-        assert!(survivors <= 2, "{survivors} of {} boundaries did not kill", passed.len());
+        // The last boundaries lie behind the commit that the test waits for: the test's own kill may come first. And writes
+        // that share a commit have fewer boundaries.
+        let survivors = killed.iter().filter(|name| name.is_none()).count();
+        assert!(survivors <= 2.max(passed.len() / 10), "{survivors} of {} boundaries did not kill", passed.len());
+        for name in &passed {
+            assert!(killed.contains(&Some(name.clone())), "{name} never killed");
+        }
     }
 
     async fn a_kill_during_recovery_is_recovered_too(fresh: Fresh) {

@@ -39,7 +39,7 @@ async fn worker(fresh: &Fresh, name: &str) -> Process {
     command.args(["--exact", "--ignored", "--nocapture", "processes::works_on_the_shared_queue"]);
     command.env("WORKER_URL", fresh.url()).env("WORKER_NAME", name).env_remove("DBOS__VMID");
     let mut process = Process::spawn(&mut command);
-    process.line(Duration::from_secs(20), |line| line.ends_with("ready")).await;
+    process.line(Duration::from_secs(120), |line| line.ends_with("ready")).await;
     process
 }
 

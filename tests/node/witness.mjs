@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 const require = createRequire(`${process.env.WITNESS_PACKAGES}/`);
 const { DBOS, DBOSClient } = require('@dbos-inc/dbos-sdk');
 
-const WAIT = 20;
+const WAIT = 120;
 const PORTABLE = 'portable';
 const [url, options] = [process.argv[2], JSON.parse(process.argv[3])];
 

@@ -19,7 +19,7 @@ from opentelemetry.trace import format_span_id, format_trace_id, get_current_spa
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 PORTABLE = WorkflowSerializationFormat.PORTABLE
-WAIT = 20
+WAIT = 120
 
 
 class SoldOut(Exception):

@@ -105,11 +105,13 @@ on_each_backend! {
             crash(&dbos).await;
         }
         let steps = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&steps);
+        let entered = Arc::new(AtomicU32::new(0));
+        let (counted, entering) = (Arc::clone(&steps), Arc::clone(&entered));
         let body = move |ctx: Ctx, input| {
-            let counted = Arc::clone(&counted);
+            let (counted, entering) = (Arc::clone(&counted), Arc::clone(&entering));
             async move {
                 if input != "child" {
+                    entering.fetch_add(1, SeqCst);
                     ctx.step("once", || async {
                         counted.fetch_add(1, SeqCst);
                         Ok(())
@@ -123,6 +125,7 @@ on_each_backend! {
         assert_eq!(dbos.recover(Vec::<String>::new()).await.unwrap(), []);
         assert_eq!(dbos.recover(["dead", "gone", "nobody"]).await.unwrap(), [id("w0"), id("w1")]);
         until_rows(&fresh, 2, "workflow_status WHERE status = 'PENDING' AND executor_id = 'alive'").await;
+        until("the two run", async || entered.load(SeqCst) == 2).await;
         assert_eq!(dbos.recover(["dead", "gone", "alive"]).await.unwrap(), [], "they run");
         for n in 2..5 {
             assert_eq!(status(&fresh, &format!("w{n}")).await, "PENDING");

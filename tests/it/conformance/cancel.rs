@@ -69,11 +69,11 @@ on_each_backend! {
     async fn a_cancel_in_the_same_process_is_seen_at_once_by_whatever_waits(fresh: Fresh) {
         let (body, mut told) = waiting();
         // No sweep comes to help.
-        let dbos = launch_as(harness::builder(&fresh).polling_interval(Duration::from_secs(30)), body).await;
+        let dbos = launch_as(harness::builder(&fresh).polling_interval(Duration::from_secs(3600)), body).await;
         for verb in start_waiting(&dbos, &fresh).await {
             let handle = dbos.retrieve::<Value, Error>(verb).await.unwrap();
             assert!(dbos.cancel(&id(verb)).await.unwrap(), "{verb}");
-            let kinds = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.expect("it wakes").unwrap();
+            let kinds = tokio::time::timeout(harness::PATIENCE, told.recv()).await.expect("it wakes").unwrap();
             assert_eq!(kinds, [ErrorKind::Cancelled; 2], "{verb}");
             let error = result_of(&handle).await.unwrap_err();
             assert_eq!((error.kind(), error.workflow_id()), (ErrorKind::AwaitedWorkflowCancelled, Some(&id(verb))));
@@ -88,7 +88,7 @@ on_each_backend! {
         let other = launch_as(harness::builder(&fresh).executor_id("cancels"), waiting().0).await;
         for verb in start_waiting(&dbos, &fresh).await {
             assert!(other.cancel(&id(verb)).await.unwrap(), "{verb}");
-            let kinds = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.expect("it wakes").unwrap();
+            let kinds = tokio::time::timeout(harness::PATIENCE, told.recv()).await.expect("it wakes").unwrap();
             assert_eq!(kinds, [ErrorKind::Cancelled; 2], "{verb}");
             assert_kind(result_of(&dbos.retrieve(verb).await.unwrap()).await, ErrorKind::AwaitedWorkflowCancelled);
             assert_kind(result_of(&other.retrieve(verb).await.unwrap()).await, ErrorKind::AwaitedWorkflowCancelled);
@@ -101,7 +101,7 @@ on_each_backend! {
         let gate = Arc::new(Semaphore::new(0));
         let (tell, mut told) = mpsc::unbounded_channel();
         let gate_too = Arc::clone(&gate);
-        let rare = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_secs(30));
+        let rare = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_secs(3600));
         let dbos = launch_as(rare, move |ctx, _| {
             let (gate, tell) = (Arc::clone(&gate_too), tell.clone());
             async move {
@@ -129,7 +129,7 @@ on_each_backend! {
         for elsewhere in [false, true] {
             let gate = Arc::new(Semaphore::new(0));
             let gate_too = Arc::clone(&gate);
-            let rare = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_secs(30));
+            let rare = harness::builder(&fresh).executor_id("runs").polling_interval(Duration::from_secs(3600));
             let dbos = launch_as(rare, move |_, _| {
                 let gate = Arc::clone(&gate_too);
                 async move {
@@ -176,9 +176,11 @@ on_each_backend! {
         let race = async |n: usize| {
             let workflow = id(&format!("w{n}"));
             let handle = dbos.start(W, Value::Null).id(&workflow).await.unwrap();
+            // At once, or when it may have ended.
             for _ in 0..n % 6 {
                 tokio::task::yield_now().await;
             }
+            tokio::time::sleep(Duration::from_millis(u64::try_from(n % 7).unwrap())).await;
             let cancelled = dbos.cancel(&workflow).await.unwrap();
             let result = result_of(&handle).await.map_err(|error| error.kind());
             let expected = if cancelled { Err(ErrorKind::AwaitedWorkflowCancelled) } else { Ok(json!("done")) };
@@ -187,8 +189,18 @@ on_each_backend! {
             assert_eq!(row, if cancelled { "CANCELLED" } else { "SUCCESS" }, "{workflow}");
             cancelled
         };
-        let cancelled = join_all((0..MANY).map(race)).await.into_iter().filter(|cancelled| *cancelled).count();
-        let ended = i64::try_from(MANY - cancelled).unwrap();
+        // Until each side has won: then they have raced.
+        let (mut cancelled, mut ended) = (0, 0);
+        for round in 0..50 {
+            let outcomes = join_all((round * MANY..(round + 1) * MANY).map(race)).await;
+            cancelled += outcomes.iter().filter(|cancelled| **cancelled).count();
+            ended += outcomes.iter().filter(|cancelled| !**cancelled).count();
+            if cancelled > 0 && ended > 0 {
+                break;
+            }
+        }
+        assert!(cancelled > 0 && ended > 0, "{cancelled} were cancelled, {ended} ended");
+        let ended = i64::try_from(ended).unwrap();
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_output").await, ended);
     }
 
@@ -241,7 +253,7 @@ on_each_backend! {
         let stuck = dbos_runtime::WorkflowRef::<(), ()>::named("stuck");
         let handle = dbos.start(stuck, ()).id("w").await.unwrap();
         assert!(dbos.cancel(handle.id()).await.unwrap());
-        let error = tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("it is told");
+        let error = tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect("it is told");
         assert_eq!(error.unwrap_err().kind(), ErrorKind::AwaitedWorkflowCancelled);
         dbos.shutdown(Duration::ZERO).await;
     }

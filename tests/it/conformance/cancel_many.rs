@@ -74,7 +74,7 @@ on_each_backend! {
     // L.335: without a sweep, parent and child of this process hear of it at once.
     async fn the_children_of_this_process_stop_at_once(fresh: Fresh) {
         let (tell, mut told) = mpsc::unbounded_channel();
-        let rare = harness::builder(&fresh).polling_interval(Duration::from_secs(30));
+        let rare = harness::builder(&fresh).polling_interval(Duration::from_secs(3600));
         let dbos = launch_as(rare, move |ctx, input| {
             let tell = tell.clone();
             async move {

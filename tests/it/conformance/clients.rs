@@ -123,7 +123,7 @@ on_each_backend! {
         start(&dbos, "w").await;
         let client = client(&fresh).await;
         assert!(client.send(&id("w"), "hello").topic("t").await.unwrap());
-        let said = client.get_event::<String>(&id("w"), "said", Duration::from_secs(10)).await.unwrap();
+        let said = client.get_event::<String>(&id("w"), "said", harness::PATIENCE).await.unwrap();
         assert_eq!(said.as_deref(), Some("hello"));
         assert_eq!(client.info("w").await.unwrap().name.as_deref(), Some("w"));
         assert!(client.cancel(&id("w")).await.unwrap());
@@ -160,7 +160,7 @@ on_each_backend! {
             Backend::Postgres => "postgres://nobody@127.0.0.1:1/nothing",
         };
         let connect = Client::builder().database_url(url).connect();
-        let error = tokio::time::timeout(Duration::from_secs(10), connect).await.unwrap().unwrap_err();
+        let error = tokio::time::timeout(harness::PATIENCE, connect).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Initialization, "{error}");
         assert_kind(Client::builder().connect().await, ErrorKind::InvalidArgument);
         let bad_name = Client::builder().database_url(fresh.url()).application("No").connect();
@@ -363,7 +363,7 @@ async fn a_client_holds_few_connections_and_listens_only_when_asked() {
 async fn a_client_that_listens_need_not_look() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let client = Client::builder().database_url(fresh.url()).listen_notify(true);
-    let client = client.polling_interval(Duration::from_secs(30)).connect().await.unwrap();
+    let client = client.polling_interval(Duration::from_secs(3600)).connect().await.unwrap();
     let dbos: Dbos = launch_as(harness::builder(&fresh), async |ctx: Ctx, _| {
         ctx.recv::<Value>("go").timeout(HOUR).await?;
         ctx.set_event("key", &7).await?;
@@ -378,7 +378,7 @@ async fn a_client_that_listens_need_not_look() {
             client.send(&id("w"), "go").topic("go").await.unwrap();
         })
     });
-    let (found, ()) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("no poll comes round");
+    let (found, ()) = tokio::time::timeout(harness::PATIENCE, both).await.expect("no poll comes round");
     assert_eq!(found.unwrap(), Some(7));
     crash(&dbos).await;
     client.close().await;

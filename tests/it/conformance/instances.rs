@@ -76,7 +76,7 @@ on_each_backend! {
         enqueue(&fresh, "w4", "charge", "'Gateway'", "'north'", "false").await;
         let behind = dbos.retrieve::<Value, Error>("w4").await.unwrap();
         assert_eq!(result_of(&behind).await.unwrap(), json!("//north"));
-        dbos.shutdown(std::time::Duration::from_secs(1)).await;
+        dbos.shutdown(harness::PATIENCE).await;
         let untouched = "workflow_status WHERE status = 'ENQUEUED' AND recovery_attempts = 0";
         assert_eq!(fresh.scalar(&format!("SELECT count(*) FROM {untouched}")).await, 3);
         let dbos = harness::builder(&fresh)

@@ -68,7 +68,7 @@ impl Door {
 
     /// Waits until somebody is at the door.
     pub(crate) async fn knock(&self) {
-        let arrived = tokio::time::timeout(Duration::from_secs(10), self.arrived.acquire()).await;
+        let arrived = tokio::time::timeout(harness::PATIENCE, self.arrived.acquire()).await;
         arrived.expect("nobody came to the door").unwrap().forget();
     }
 

@@ -1,7 +1,7 @@
 //! Of two executions of one workflow only the owner writes; the other one stops, and answers with what the owner records.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use dbos_runtime::{Client, Dbos, Error, ErrorKind};
@@ -91,7 +91,7 @@ async fn launch_verbs(
     let gate = Arc::new(Semaphore::new(0));
     let (tell, told) = mpsc::unbounded_channel();
     let gate_too = Arc::clone(&gate);
-    let rare = harness::builder(fresh).polling_interval(Duration::from_secs(30));
+    let rare = harness::builder(fresh).polling_interval(Duration::from_secs(3600));
     let dbos = launch_as(rare, move |ctx, input| {
         let (gate, tell) = (Arc::clone(&gate_too), tell.clone());
         async move {
@@ -216,7 +216,7 @@ on_each_backend! {
             dbos.start(W, json!(verb)).id(workflow.as_str()).await.unwrap();
             until_rows(&fresh, 1, &format!("operation_outputs WHERE workflow_uuid = '{workflow}'")).await;
             fresh.execute(&format!("UPDATE workflow_status SET {now} WHERE workflow_uuid = '{workflow}'")).await;
-            let told = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+            let told = tokio::time::timeout(harness::PATIENCE, told.recv()).await;
             assert_eq!(told.expect("it is told"), Some(ErrorKind::LostOwnership), "{workflow}");
         }
         assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs WHERE function_name = 'DBOS.recv'").await, 0);
@@ -239,7 +239,7 @@ on_each_backend! {
             }
         };
         // The stale one does not find out by itself.
-        let rare = harness::builder(&fresh).polling_interval(Duration::from_secs(30));
+        let rare = harness::builder(&fresh).polling_interval(Duration::from_secs(3600));
         let stale = launch_as(rare, body(&errors)).await;
         start(&stale, "w").await;
         until_rows(&fresh, 1, "operation_outputs").await;
@@ -270,7 +270,7 @@ on_each_backend! {
         let handle = start(&dbos, "w").await;
         until_rows(&fresh, 1, "operation_outputs").await;
         fresh.execute("UPDATE workflow_status SET status = 'ENQUEUED', queue_name = '_dbos_internal_queue', owner_xid = NULL").await;
-        let stopped = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+        let stopped = tokio::time::timeout(harness::PATIENCE, told.recv()).await;
         assert_eq!(stopped.expect("it is told"), Some(ErrorKind::LostOwnership));
         until_rows(&fresh, 1, "workflow_status WHERE status = 'PENDING' AND recovery_attempts = 2").await;
         dbos.send(&id("w"), "m").topic("t").await.unwrap();
@@ -357,9 +357,14 @@ async fn cancelled_after(
     fresh: &Fresh,
     app: &App,
     (dbos, client): (Dbos, Client),
+    released: &AtomicBool,
     let_go: impl Future<Output = ()>,
 ) {
-    let cancel = async { client.cancel(&id("w")).await.unwrap() };
+    let cancel = async {
+        let cancelled = client.cancel(&id("w")).await.unwrap();
+        assert!(released.load(SeqCst), "the cancel waited for the checkpoint");
+        cancelled
+    };
     let ((), cancelled) = tokio::join!(let_go, cancel);
     assert!(cancelled);
     assert_eq!((steps(fresh, "w").await.len(), app.runs()), (1, 1), "the checkpoint was there first");
@@ -389,12 +394,14 @@ async fn a_handover_waits_for_a_checkpoint_that_is_being_committed_on_postgres()
         format!("pg_stat_activity WHERE {waits} AND query LIKE '{query}'")
     };
     until_rows(&fresh, 1, &waiting("COMMIT%")).await;
+    let released = AtomicBool::new(false);
     let release = async {
         until_rows(&fresh, 1, &waiting("%CANCELLED%")).await;
         assert!(steps(&fresh, "w").await.is_empty(), "nothing is committed yet");
+        released.store(true, SeqCst);
         sqlx::query("SELECT pg_advisory_unlock(86)").execute(&mut held).await.unwrap();
     };
-    cancelled_after(&fresh, &app, (dbos, client), release).await;
+    cancelled_after(&fresh, &app, (dbos, client), &released, release).await;
 }
 
 // C86: where there is one writer, the checkpoint that is open is the one.
@@ -406,11 +413,13 @@ async fn a_handover_waits_for_a_checkpoint_that_is_being_committed_on_sqlite() {
     let client = client(&fresh).await;
     dbos.start(ledger::W, ()).id("w").await.unwrap();
     app.door.knock().await;
+    let released = AtomicBool::new(false);
     let release = async {
         // There is nothing to see of one who waits for its turn.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(status(&fresh, "w").await, "PENDING");
+        released.store(true, SeqCst);
         app.door.let_in(1);
     };
-    cancelled_after(&fresh, &app, (dbos, client), release).await;
+    cancelled_after(&fresh, &app, (dbos, client), &released, release).await;
 }

@@ -1,7 +1,5 @@
 //! New code beside old code: which of the two does a workflow run?
 
-use std::time::Duration;
-
 use dbos_runtime::{Error, ErrorKind};
 use harness::{Fresh, on_each_backend};
 use serde_json::{Value, json};
@@ -174,7 +172,7 @@ on_each_backend! {
         let handle = start(&dbos, "w").await;
         assert!(dbos.cancel(&id("w")).await.unwrap());
         assert_kind(result_of(&handle).await, ErrorKind::AwaitedWorkflowCancelled);
-        dbos.shutdown(Duration::from_secs(5)).await;
+        dbos.shutdown(harness::PATIENCE).await;
         assert_eq!(trail(&fresh, "w").await, "");
     }
 }

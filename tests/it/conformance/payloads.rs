@@ -84,7 +84,7 @@ async fn enqueue(
 /// Waits for a workflow's end and hands back its result as JSON.
 async fn end(dbos: &Dbos, id: &str) -> Result<Value, Error> {
     let handle: WorkflowHandle<Value, Error> = dbos.retrieve(id).await.unwrap();
-    tokio::time::timeout(std::time::Duration::from_secs(10), handle.result()).await.expect("it ends")
+    tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect("it ends")
 }
 
 on_each_backend! {

@@ -21,7 +21,7 @@ async fn enqueue(dbos: &Dbos, name: &str) -> WorkflowHandle<String> {
 async fn results(handles: Vec<WorkflowHandle<String>>) -> Vec<String> {
     let mut results = Vec::new();
     for handle in handles {
-        results.push(tokio::time::timeout(Duration::from_secs(10), handle.result()).await.unwrap().unwrap());
+        results.push(tokio::time::timeout(harness::PATIENCE, handle.result()).await.unwrap().unwrap());
     }
     results
 }

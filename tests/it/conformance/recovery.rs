@@ -112,7 +112,7 @@ on_each_backend! {
         until_rows(&fresh, 3, "operation_outputs WHERE function_id = 3").await;
         crash(&dbos).await;
         let launching = launch(&fresh, counted(&calls));
-        let dbos = tokio::time::timeout(Duration::from_secs(5), launching).await.unwrap();
+        let dbos = tokio::time::timeout(harness::PATIENCE, launching).await.unwrap();
         dbos.send(&id("w2"), "done").topic("go").await.unwrap();
         assert_eq!(result_of(&dbos.retrieve("w2").await.unwrap()).await.unwrap(), "done");
         for waiting in ["w0", "w1"] {
@@ -281,7 +281,7 @@ on_each_backend! {
         };
         // The drain ends as soon as the old process has noticed that it has nothing left to run.
         let both = Box::pin(async { tokio::join!(draining, successor) });
-        let ((), new) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("the drain ends");
+        let ((), new) = tokio::time::timeout(harness::PATIENCE, both).await.expect("the drain ends");
         new.send(&id("w"), "done").topic("go").await.unwrap();
         assert_eq!(result_of(&new.retrieve("w").await.unwrap()).await.unwrap(), "done");
         assert_eq!(facts(&fresh, "w").await[1].as_deref(), Some("2"));

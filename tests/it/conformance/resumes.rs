@@ -1,7 +1,6 @@
 //! Resuming: what was cancelled, parked, delayed or running goes on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dbos_runtime::ErrorKind;
 use harness::on_each_backend;
@@ -188,7 +187,7 @@ on_each_backend! {
         }
         result_of(&dbos.retrieve("w").await.unwrap()).await.unwrap();
         told.recv().await.unwrap();
-        dbos.shutdown(Duration::from_secs(5)).await;
+        dbos.shutdown(harness::PATIENCE).await;
         let outcomes = fresh.scalar("SELECT count(*) FROM workflow_output").await;
         assert_eq!(outcomes, 1);
     }

@@ -188,7 +188,7 @@ on_each_backend! {
     async fn an_execution_that_lost_its_workflow_rewinds_nothing(fresh: Fresh) {
         let (go, gone) = tokio::sync::watch::channel(false);
         let (tell, mut told) = mpsc::unbounded_channel();
-        let rare = harness::builder(&fresh).polling_interval(std::time::Duration::from_secs(30));
+        let rare = harness::builder(&fresh).polling_interval(std::time::Duration::from_secs(3600));
         let dbos = launch_as(rare, move |ctx, _| {
             let (mut gone, tell) = (gone.clone(), tell.clone());
             async move {

@@ -43,9 +43,9 @@ pub(super) async fn start(dbos: &Dbos, id: &str) -> WorkflowHandle<Value> {
     handle
 }
 
-/// The result, within a time in which no poll of half a minute comes round.
+/// The result, within a time in which no poll of an hour comes round.
 pub(super) async fn result_of(handle: &WorkflowHandle<Value>) -> Result<Value, Error> {
-    tokio::time::timeout(Duration::from_secs(10), handle.result()).await.expect("the workflow ends")
+    tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect("the workflow ends")
 }
 
 /// Stops the runtime as a crash would leave the rows: what was running stays pending.

@@ -1,7 +1,7 @@
 //! Schedules as they fire.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dbos_runtime::{Builder, Client, Dbos, Error, Queue, Schedule, Timestamp};
 use futures_util::future::join_all;
@@ -75,7 +75,7 @@ on_each_backend! {
             WHERE schedule_name = 's' ORDER BY workflow_uuid").await;
         for (row, tick) in enqueued.iter().zip(ticks) {
             let late = row["created_at"].as_i64().unwrap() - tick.as_millis();
-            assert!((0..5_000).contains(&late), "{late} ms after its time: {row}");
+            assert!((0..60_000).contains(&late), "{late} ms after its time: {row}");
             let told: (Timestamp, String, Timestamp) = serde_json::from_str(row["output"].as_str().unwrap()).unwrap();
             assert_eq!((told.0, told.1.as_str()), (tick, "c"));
             assert!(told.2 >= tick);
@@ -142,9 +142,11 @@ on_each_backend! {
         until_ticks(&fresh, "s", 1).await;
         let two = builder(&fresh, &log, "two").queue(Queue::new("elsewhere")).launch().await.unwrap();
         two.schedules().apply([class(every_second("s").context("new").queue("elsewhere"))]).await.unwrap();
-        let before = ticks(&fresh, "s").await.len();
         two.shutdown(Duration::ZERO).await;
-        until_ticks(&fresh, "s", before + 1).await;
+        until("it fires as it is now", async || {
+            fresh.scalar("SELECT count(*) FROM workflow_input WHERE inputs LIKE '%\"new\"%'").await > 0
+        })
+        .await;
         let new = fresh.rows("SELECT w.class_name, w.queue_name FROM workflow_status w JOIN workflow_input i USING (workflow_uuid)
             WHERE i.inputs LIKE '%\"new\"%' LIMIT 1").await;
         assert_eq!(new, [json!({"class_name": "Jobs", "queue_name": "elsewhere"})]);
@@ -202,9 +204,7 @@ on_each_backend! {
         let log = Log::default();
         let dbos = launch(&fresh, &log, "one").await;
         dbos.schedules().create(idle("s")).await.unwrap();
-        let begun = Instant::now();
-        dbos.shutdown(Duration::from_secs(60)).await;
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        tokio::time::timeout(harness::PATIENCE, dbos.shutdown(Duration::from_secs(3600))).await.expect("it ends at once");
     }
 }
 
@@ -217,15 +217,18 @@ async fn times_that_pass_while_the_database_is_away_run_when_it_is_back() {
     let log = Log::default();
     let builder = builder(&fresh, &log, "one").database_url(proxy.url(fresh.url()));
     let dbos = builder.schedule(every_second("s")).launch().await.unwrap();
-    let before = until_ticks(&fresh, "s", 1).await.len();
+    until_ticks(&fresh, "s", 1).await;
     proxy.set_mode(Mode::RefuseNew);
     proxy.reset_all();
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("the sessions are gone", async || fresh.scalar(sessions).await == 0).await;
+    let before = ticks(&fresh, "s").await.len();
     // By the clock of the database, which the test reaches directly.
     let now = async || fresh.scalar("SELECT (EXTRACT(epoch FROM now()) * 1000)::int8").await;
     let away = now().await;
     until("two seconds have passed", async || now().await > away + 2_000).await;
     let during = ticks(&fresh, "s").await.len();
-    assert!(during <= before + 1, "it was away: {before} and {during} runs");
+    assert_eq!(during, before, "it was away: {before} and {during} runs");
     proxy.set_mode(Mode::Pass);
     let all = until_ticks(&fresh, "s", during + 3).await;
     assert_consecutive(&all);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::clients::{Caller, own_table};
 use super::ledger::{self, Parts};
 use super::scene::{
-    Ctx, W, assert_kind, crash, forget_outcomes, id, launch_as, result_of, start, status, steps,
+    Ctx, HOUR, W, assert_kind, crash, forget_outcomes, id, launch_as, result_of, start, status, steps,
 };
 use super::schedules;
 use super::support::text;
@@ -300,7 +300,7 @@ on_each_backend! {
 
     async fn a_debounced_workflow_runs_with_the_last_sealed_input(fresh: Fresh) {
         let dbos = launch_as(ours(&fresh), async |_: Ctx, input: Value| Ok(input)).await;
-        let first = dbos.start(W, json!(1)).debounce("k", Duration::from_millis(300)).await.unwrap();
+        let first = dbos.start(W, json!(1)).debounce("k", HOUR).await.unwrap();
         let second = dbos.start(W, json!(2)).debounce("k", Duration::from_millis(10)).await.unwrap();
         assert_eq!(first.id(), second.id());
         assert_eq!(result_of(&first).await.unwrap(), json!(2));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
 
 use dbos_runtime::{Ctx as RuntimeCtx, Error, workflow};
 use harness::on_each_backend;
@@ -63,7 +62,7 @@ on_each_backend! {
         let dbos = harness::builder(&fresh).executor_id("here").register(traced).launch().await.unwrap();
         let handle = dbos.start(traced, ()).id(id.as_str()).authenticated_user("ada").await.unwrap();
         assert_eq!(handle.result().await.unwrap(), 7);
-        dbos.shutdown(Duration::from_secs(1)).await;
+        dbos.shutdown(harness::PATIENCE).await;
 
         let mine = |span: &&Span| span.get("dbos.operation.workflow_id").is_some_and(|other| *other == id);
         let spans: Vec<Span> = SPANS.lock().unwrap().iter().filter(mine).cloned().collect();

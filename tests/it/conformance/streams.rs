@@ -29,7 +29,7 @@ pub(super) async fn drain(reader: StreamReader<Value>) -> Vec<Value> {
         Ok((offset, value)) => json!([offset, value]),
         Err(error) => json!(format!("{:?}", error.kind())),
     });
-    tokio::time::timeout(Duration::from_secs(10), read.collect()).await.expect("the stream ends")
+    tokio::time::timeout(harness::PATIENCE, read.collect()).await.expect("the stream ends")
 }
 
 pub(super) async fn read(dbos: &Dbos, workflow: &str, key: &str) -> Vec<Value> {
@@ -113,7 +113,7 @@ on_each_backend! {
         let gate = Arc::new(Semaphore::new(0));
         let gate_too = Arc::clone(&gate);
         // Nobody looks by himself within the time of this test.
-        let rare = harness::builder(&fresh).polling_interval(Duration::from_secs(60));
+        let rare = harness::builder(&fresh).polling_interval(Duration::from_secs(3600));
         let dbos = launch_as(rare, move |ctx, _| {
             let gate = Arc::clone(&gate_too);
             async move {
@@ -155,14 +155,12 @@ on_each_backend! {
         let (mut a, mut b) = (dbos.read_stream::<Value>(&id("fails"), "k"), dbos.read_stream::<Value>(&id("cancelled"), "k"));
         a.next().await.unwrap().unwrap();
         b.next().await.unwrap().unwrap();
-        let since = Instant::now();
         let act = async {
             gate.add_permits(1);
             assert!(dbos.cancel(&id("cancelled")).await.unwrap());
         };
         let (a, b, ()) = tokio::join!(drain(a), drain(b), act);
         assert_eq!((a.len(), b.len()), (0, 0));
-        assert!(since.elapsed() < Duration::from_secs(5));
     }
 
     // J238

@@ -166,7 +166,8 @@ async fn a_lost_acknowledgement_repeats_neither_the_step_nor_its_number() {
     // A quiet process: the statements that are counted are the journal's.
     let dbos = builder(&fresh, &log)
         .database_url(proxy.url(fresh.url()))
-        .polling_interval(Duration::from_secs(60))
+        .polling_interval(Duration::from_secs(3600))
+        .schedule_poll(Duration::from_secs(3600))
         .register_fn("steps", steps)
         .launch()
         .await
@@ -174,6 +175,7 @@ async fn a_lost_acknowledgement_repeats_neither_the_step_nor_its_number() {
     let target = WorkflowRef::<(), (), Failure>::named("steps");
     // The first statement starts the workflow, the next three record its steps, the fifth its outcome.
     for lost in 1..=5 {
+        proxy.settle().await;
         proxy.cut_reply_after(lost);
         let id = format!("w{lost}");
         dbos.start(target, ()).id(id.as_str()).await.unwrap().result().await.unwrap();

@@ -353,16 +353,22 @@ async fn a_lock_that_the_body_does_not_wait_for_is_its_error() {
     })
     .await;
     let handle = dbos.start(W, ()).await.unwrap();
-    let error =
-        tokio::time::timeout(Duration::from_secs(5), handle.result()).await.expect("it tries for ever");
+    let error = tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect("it tries for ever");
     assert_eq!(error.unwrap_err().kind(), Some(ErrorKind::Transaction));
     assert_eq!((entries(&fresh).await.len(), steps(&fresh).await.len()), (0, 1));
     kill(dbos).await;
 }
 
+/// For how long a connection, or a lock, is waited for at least.
+const PATIENCE: Duration = Duration::from_millis(30);
+
 /// Runs one transaction on that datasource, which is kept from it until `release`.
-async fn waits_for<DB>(fresh: &Fresh, db: Datasource<DB>, release: impl Future<Output = ()>)
-where
+async fn waits_for<DB>(
+    fresh: &Fresh,
+    db: Datasource<DB>,
+    patience: Duration,
+    release: impl Future<Output = ()>,
+) where
     DB: dbos_runtime::Backend,
 {
     let app = Parts::with(db);
@@ -374,11 +380,11 @@ where
     .await;
     let handle = dbos.start(W, ()).await.unwrap();
     // Many times as long as a connection, or a lock, is waited for.
-    let too_soon = tokio::time::timeout(Duration::from_millis(250), handle.result()).await;
+    let too_soon = tokio::time::timeout(8 * patience, handle.result()).await;
     assert!(too_soon.is_err(), "{too_soon:?}");
     assert_eq!((app.runs(), steps(fresh).await.len()), (0, 0));
     release.await;
-    let result = tokio::time::timeout(Duration::from_secs(10), handle.result()).await.expect("it goes on");
+    let result = tokio::time::timeout(harness::PATIENCE, handle.result()).await.expect("it goes on");
     assert_eq!((result.unwrap().as_str(), app.runs(), steps(fresh).await.len()), ("1", 1, 1));
     kill(dbos).await;
 }
@@ -388,15 +394,16 @@ on_each_backend! {
     async fn a_pool_without_a_free_connection_is_waited_for(fresh: Fresh) {
         sqlx::any::install_default_drivers();
         let options = sqlx::any::AnyPoolOptions::new().max_connections(1);
-        let options = options.acquire_timeout(Duration::from_millis(30));
         // A busy machine may take longer to connect than this pool waits.
+        let mut patience = PATIENCE;
         let (pool, taken) = loop {
-            let pool = options.clone().connect_lazy(fresh.url()).unwrap();
+            let pool = options.clone().acquire_timeout(patience).connect_lazy(fresh.url()).unwrap();
             if let Ok(taken) = pool.acquire().await {
                 break (pool, taken);
             }
+            patience *= 2;
         };
-        waits_for(&fresh, Datasource::from_pool(pool).unwrap(), async { drop(taken) }).await;
+        waits_for(&fresh, Datasource::from_pool(pool).unwrap(), patience, async { drop(taken) }).await;
     }
 }
 
@@ -411,7 +418,10 @@ async fn a_look_that_meets_a_lock_is_tried_again_on_sqlite() {
     let locked = pool.begin_with("BEGIN EXCLUSIVE").await.unwrap();
     let refused = sqlx::query("SELECT name FROM sqlite_master").execute(&pool).await.unwrap_err();
     assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("5"));
-    waits_for(&fresh, Datasource::from_pool(pool).unwrap(), async { locked.rollback().await.unwrap() }).await;
+    waits_for(&fresh, Datasource::from_pool(pool).unwrap(), PATIENCE, async {
+        locked.rollback().await.unwrap()
+    })
+    .await;
 }
 
 // Q477: by one who sets a limit to the waiting.
@@ -438,5 +448,8 @@ async fn a_look_that_meets_a_lock_is_tried_again_on_postgres() {
         .unwrap();
     let refused = sqlx::query("SELECT FROM dbos.datasource_outputs").execute(&pool).await.unwrap_err();
     assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("55P03"));
-    waits_for(&fresh, Datasource::from_pool(pool).unwrap(), async { locked.rollback().await.unwrap() }).await;
+    waits_for(&fresh, Datasource::from_pool(pool).unwrap(), PATIENCE, async {
+        locked.rollback().await.unwrap()
+    })
+    .await;
 }

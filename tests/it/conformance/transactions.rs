@@ -297,7 +297,7 @@ on_each_backend! {
                 handle.result().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(8), all).await.expect("they stand in each other's way");
+        tokio::time::timeout(harness::PATIENCE, all).await.expect("they stand in each other's way");
         assert_eq!(fresh.scalar("SELECT count(*) FROM ledger").await, 2 * WORKFLOWS);
         assert_eq!(fresh.scalar("SELECT count(*) FROM operation_outputs").await, 6 * WORKFLOWS);
         assert_eq!(i64::from(app.runs()), 2 * WORKFLOWS, "no body ran in vain");
@@ -354,7 +354,7 @@ on_each_backend! {
         .await;
         runtime.set(dbos.clone()).expect("set once");
         let result = dbos.start(W, ()).await.unwrap();
-        let kinds = tokio::time::timeout(std::time::Duration::from_secs(8), result.result()).await;
+        let kinds = tokio::time::timeout(harness::PATIENCE, result.result()).await;
         assert_eq!(kinds.expect("nothing waits for itself").unwrap(), format!("{:?}", [Some(ErrorKind::Misplaced); 8]));
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status").await, 1);
         kill(dbos).await;

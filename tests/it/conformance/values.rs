@@ -46,7 +46,7 @@ on_each_backend! {
         assert!([numbers.0, numbers.1].iter().all(|number| (0.0..1.0).contains(number)), "{numbers:?}");
         // By the database's clock, which also stamps the rows; each process's copy of it may be off by a little.
         let created = fresh.scalar("SELECT created_at FROM workflow_status").await;
-        assert!((now.as_millis() - created).abs() < 5000, "{now:?} and {created}");
+        assert!((now.as_millis() - created).abs() < 60_000, "{now:?} and {created}");
     }
 
     async fn two_executions_of_one_function_draw_apart(fresh: Fresh) {

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::scene::{Ctx, HOUR, W, id, launch_as, result_of, start, until_rows};
 
 /// No test waits this long: whoever wakes was woken.
-const RARELY: Duration = Duration::from_secs(30);
+const RARELY: Duration = HOUR;
 
 /// Well under the time after which anybody would look by himself.
-const PROMPTLY: Duration = Duration::from_secs(5);
+const PROMPTLY: Duration = harness::PATIENCE;
 
 async fn waits(ctx: Ctx, input: Value) -> Result<Value, Error> {
     Ok(match input.as_str().unwrap() {

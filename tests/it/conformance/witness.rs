@@ -251,7 +251,7 @@ on_each_backend! {
         fresh.execute(allow).await;
 
         app.door.let_in(1);
-        let again = tokio::time::timeout(std::time::Duration::from_secs(10), rewind().await.unwrap().result()).await;
+        let again = tokio::time::timeout(harness::PATIENCE, rewind().await.unwrap().result()).await;
         assert_eq!(again.unwrap().unwrap(), "ink sold in run 2");
         assert_eq!((app.runs(), entries(&application).await.len()), (2, 2));
         kill(dbos).await;
@@ -294,7 +294,7 @@ on_each_backend! {
         steal(&fresh).await;
         app.door.let_in(1);
         // A shutdown that waits for the execution to end.
-        dbos.shutdown(std::time::Duration::from_secs(10)).await;
+        dbos.shutdown(harness::PATIENCE).await;
         assert_eq!(witnesses(&application).await, 1);
         assert_eq!(fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'PENDING'").await, 1);
     }
@@ -374,7 +374,7 @@ on_each_backend! {
         app.door.let_in(1);
 
         // A shutdown that waits for the execution to end.
-        first.shutdown(std::time::Duration::from_secs(10)).await;
+        first.shutdown(harness::PATIENCE).await;
         let adopted = second.retrieve::<String, Fail>("w").await.unwrap();
         let result = adopted.result().await.unwrap();
         // The two transactions may meet in a serialization failure, after which a body runs once more.

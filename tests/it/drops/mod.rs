@@ -41,7 +41,7 @@ impl World {
     /// dropped.
     async fn sweep(&self, name: &str, call: impl AsyncFn(usize) -> bool) -> usize {
         for polls in 0..TOO_MANY {
-            let ended = tokio::time::timeout(Duration::from_secs(10), call(polls)).await;
+            let ended = tokio::time::timeout(harness::PATIENCE, call(polls)).await;
             let ended = ended.unwrap_or_else(|_| panic!("{name} hangs after {polls} polls"));
             self.check_connections(name, polls).await;
             if ended {
@@ -85,9 +85,7 @@ impl World {
             let sum = self.dbos.start(add, (1, 2)).await.unwrap().result().await.unwrap();
             assert_eq!(sum, 3);
         };
-        tokio::time::timeout(Duration::from_secs(5), still)
-            .await
-            .unwrap_or_else(|_| panic!("stuck after {name}"));
+        tokio::time::timeout(harness::PATIENCE, still).await.unwrap_or_else(|_| panic!("stuck after {name}"));
         let orphans =
             "SELECT count(*) FROM workflow_status WHERE status = 'PENDING' AND workflow_uuid <> 'parked'";
         harness::until(&format!("without orphans: {name}"), async || self.fresh.scalar(orphans).await == 0)

@@ -16,9 +16,9 @@ where
 {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
-    let builder = builder.polling_interval(Duration::from_secs(60)).journal_lanes(1).listen_notify(false);
+    let builder = builder.polling_interval(HOUR).schedule_poll(HOUR).journal_lanes(1).listen_notify(false);
     let dbos = builder.register_fn("case", move |ctx: Ctx, _: ()| body(ctx)).launch().await.unwrap();
-    warm_up(&dbos, &site).await;
+    warm_up_quietly(&dbos, &site).await;
     let result = dbos.start(CASE, ()).id("case").await.unwrap().result().await;
     assert_eq!(result.unwrap(), 7);
     assert_eq!(site.proxy().cuts(), 1, "the answer that was to be lost");
@@ -38,7 +38,7 @@ pub(super) async fn steps(fresh: &Fresh, name: &str) -> (i64, i64) {
     (fresh.scalar(&format!("{all} AND function_name = '{name}'")).await, fresh.scalar(all).await)
 }
 
-/// Until a step of that name is recorded, so that no other write is under way.
+/// Until a step of that name is recorded.
 async fn wait_for(fresh: &Fresh, step: &str) {
     let recorded = format!("SELECT count(*) FROM operation_outputs WHERE function_name = '{step}'");
     harness::until("a step is recorded", async || fresh.scalar(&recorded).await == 1).await;
@@ -182,6 +182,7 @@ async fn a_send_from_outside_knows_its_own_message() {
     let (fresh, site, dbos) = behind_a_proxy().await;
     let waits = dbos.start(inbox, "elsewhere".to_owned()).id("inbox").await.unwrap();
     wait_for(&fresh, "DBOS.sleep").await;
+    site.proxy().settle().await;
     site.proxy().cut_reply_after(1);
     let new = dbos.send(waits.id(), "hello").topic("t").await.unwrap();
     assert_eq!(site.proxy().cuts(), 1);
@@ -194,6 +195,7 @@ async fn a_cancel_is_done_though_its_answer_was_lost() {
     let (fresh, site, dbos) = behind_a_proxy().await;
     let waits = dbos.start(inbox, "t".to_owned()).id("inbox").await.unwrap();
     wait_for(&fresh, "DBOS.sleep").await;
+    site.proxy().settle().await;
     site.proxy().cut_reply_after(1);
     dbos.cancel(waits.id()).await.unwrap();
     assert_eq!(site.proxy().cuts(), 1);
@@ -225,7 +227,7 @@ async fn a_reset_in_the_middle_of_a_write_leaves_one_record() {
 async fn a_claim_leaves_nothing_behind() {
     let fresh = harness::fresh(Backend::Postgres).await;
     let (site, builder) = site(&fresh, Some(Proxy::before(fresh.url()).await)).await;
-    let builder = builder.polling_interval(Duration::from_secs(60)).journal_lanes(1).listen_notify(false);
+    let builder = builder.polling_interval(HOUR).schedule_poll(HOUR).journal_lanes(1).listen_notify(false);
     let builder = builder.register_fn("case", async |ctx: Ctx, _: ()| {
         ctx.step("step", async || {
             ctx.state().calls.fetch_add(1, Ordering::SeqCst);
@@ -234,7 +236,7 @@ async fn a_claim_leaves_nothing_behind() {
         .await
     });
     let dbos = builder.queue(dbos_runtime::Queue::new("q")).launch().await.unwrap();
-    warm_up(&dbos, &site).await;
+    warm_up_quietly(&dbos, &site).await;
     // Of the start, then of the claim.
     site.proxy().cut_reply_after(2);
     let handle = dbos.start(CASE, ()).queue("q").id("case").timeout(Duration::from_secs(3600)).await.unwrap();

@@ -3,6 +3,7 @@
 use dbos_runtime::Client;
 use harness::proxy::Mode;
 use sqlx::{AnyConnection, Connection as _, PgConnection};
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -21,7 +22,8 @@ async fn a_session_that_is_frozen_in_a_transaction_does_not_hold_up_a_cancel() {
         .execute(&mut *lock)
         .await
         .unwrap();
-    let frozen = tokio::spawn(dbos.workflows().delete(["a", "b"]).into_future());
+    let mut frozen = JoinSet::new();
+    frozen.spawn(dbos.workflows().delete(["a", "b"]).into_future());
     let sessions = |what: &str| {
         format!(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND {what}"
@@ -38,7 +40,6 @@ async fn a_session_that_is_frozen_in_a_transaction_does_not_hold_up_a_cancel() {
     let client = client.patience(Duration::from_secs(30)).connect().await.unwrap();
     assert!(client.cancel(&id("a")).await.unwrap(), "it was neither deleted nor out of reach");
     assert_eq!(fresh.scalar(&idle).await, 0, "the server has ended the session");
-    frozen.abort();
 }
 
 /// What a session of a datasource knows of the life of its other end.

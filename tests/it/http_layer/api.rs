@@ -46,7 +46,7 @@ async fn launch(url: &str) -> Dbos {
 
 fn builder(url: &str) -> Builder<()> {
     let builder = Dbos::builder("http-tests").database_url(url).application_version("v1");
-    let builder = builder.polling_interval(Duration::from_millis(50)).patience(Duration::from_secs(1));
+    let builder = builder.polling_interval(Duration::from_millis(50)).patience(harness::PATIENCE);
     builder
         .state(())
         .register(checkout)

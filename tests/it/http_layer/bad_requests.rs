@@ -28,7 +28,7 @@ async fn api(fresh: &Fresh) -> (Dbos, Client) {
 
 fn start(client: &Client, name: &str, body: &str) -> harness::http::Request {
     let request = client.post(format!("/dbos/start/{name}")).header("content-type", "application/json");
-    request.header("prefer", "wait=10").body(body.to_owned())
+    request.header("prefer", "wait=25").body(body.to_owned())
 }
 
 on_each_backend! {

@@ -1,7 +1,5 @@
 //! HTTP/2, frame by frame.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -74,7 +72,7 @@ impl Connection {
             }
             Some((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
         };
-        tokio::time::timeout(Duration::from_secs(10), read).await.expect("the server says something")
+        tokio::time::timeout(harness::PATIENCE, read).await.expect("the server says something")
     }
 
     /// Waits for a frame of that kind, and gives its stream and payload; nothing when the connection ends before.

@@ -101,7 +101,7 @@ on_each_backend! {
 
         // The application itself may address every workflow.
         async fn all(ctx: DbosCtx, Path(id): Path<WorkflowId>) -> Result<EventReply<u32>, Problem> {
-            ctx.as_system().event(&id, "given", PreferWait::up_to(Duration::from_secs(5))).await
+            ctx.as_system().event(&id, "given", PreferWait::up_to(harness::PATIENCE)).await
         }
         let router = Router::new().route("/{id}", get(all)).layer(DbosLayer::new(dbos.clone()));
         assert_eq!(Client::new(router).get(format!("/{id}")).send().await.json()["value"], json!(7));
@@ -110,7 +110,7 @@ on_each_backend! {
 
     async fn an_event_of_another_type_is_an_error_without_details(fresh: Fresh) {
         async fn typed(ctx: DbosCtx, Path(id): Path<WorkflowId>) -> Result<EventReply<bool>, Problem> {
-            ctx.event(&id, "given", PreferWait::up_to(Duration::from_secs(5))).await
+            ctx.event(&id, "given", PreferWait::up_to(harness::PATIENCE)).await
         }
         let (dbos, client) = shop(&fresh).await;
         let id = started(&client, "").await;

@@ -85,7 +85,7 @@ async fn refund(_ctx: Ctx, cart: Cart) -> Result<Receipt, ShopError> {
 async fn parked(ctx: Ctx, n: u32) -> Result<u32, ShopError> {
     ctx.set_event("given", &n).await?;
     ctx.set_event("nothing", &()).await?;
-    ctx.recv::<Value>("go").timeout(Duration::from_secs(60)).await?;
+    ctx.recv::<Value>("go").timeout(Duration::from_secs(3600)).await?;
     ctx.set_event("gone", &n).await?;
     Ok(n)
 }
@@ -214,8 +214,17 @@ async fn shop(fresh: &Fresh) -> (Dbos, Client) {
 }
 
 async fn launch(url: &str) -> Dbos {
+    launch_with(url, harness::PATIENCE).await
+}
+
+/// With the patience of a second, for tests that take the database away.
+async fn launch_impatient(url: &str) -> Dbos {
+    launch_with(url, Duration::from_secs(1)).await
+}
+
+async fn launch_with(url: &str, patience: Duration) -> Dbos {
     let builder = Dbos::builder("http-tests").database_url(url).application_version("v1");
-    let builder = builder.polling_interval(Duration::from_millis(50)).patience(Duration::from_secs(1));
+    let builder = builder.polling_interval(Duration::from_millis(50)).patience(patience);
     builder.state(()).register(checkout).register(refund).register(parked).launch().await.unwrap()
 }
 

@@ -23,7 +23,7 @@ async fn echo(_ctx: Ctx, value: Value) -> Result<Value, ShopError> {
 #[workflow]
 async fn hold(ctx: Ctx, value: Value) -> Result<Value, ShopError> {
     ctx.set_event("given", &value).await?;
-    let told = ctx.recv::<Value>("go").timeout(Duration::from_secs(60)).await?;
+    let told = ctx.recv::<Value>("go").timeout(Duration::from_secs(3600)).await?;
     Ok(told.unwrap_or_default())
 }
 
@@ -141,7 +141,7 @@ on_each_backend! {
 
         let start = "/start/{name}";
         for (request, status) in [
-            (post("/start/echo", json!(1)).header("prefer", "wait=10").header("idempotency-key", "ended"), 200),
+            (post("/start/echo", json!(1)).header("prefer", "wait=25").header("idempotency-key", "ended"), 200),
             (post("/start/echo", json!(1)).header("idempotency-key", "ended"), 200),
             (post("/start/hold", json!(2)).header("idempotency-key", "held"), 202),
             (post("/start/hold", json!(2)).header("idempotency-key", "held"), 202),

@@ -133,7 +133,7 @@ on_each_backend! {
         let id = handle.id().to_string();
         let there = builder(fresh.url()).executor_id("there").launch().await.unwrap();
         assert_eq!(there.retrieve::<u32, ShopError>(id.as_str()).await.unwrap().result().await.unwrap(), 13);
-        there.shutdown(Duration::from_secs(5)).await;
+        there.shutdown(harness::PATIENCE).await;
 
         let root = collector.only(|span| span.get("dbos.operation.workflow_id") == id).await;
         let caller = collector.only(|span| span.trace == root.trace && span.name == "caller").await;
@@ -266,7 +266,7 @@ on_each_backend! {
         client.post("/checkout").json(&cart()).send().instrument(own.clone()).await;
         let continued = client.post("/checkout").header("traceparent", caller.header()).json(&cart()).send();
         continued.instrument(own.clone()).await;
-        dbos.shutdown(Duration::from_secs(5)).await;
+        dbos.shutdown(harness::PATIENCE).await;
         drop(own);
 
         let there = collector.trace(&caller.trace, 3).await;

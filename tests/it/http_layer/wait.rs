@@ -130,7 +130,7 @@ async fn a_wait_ends_when_the_runtime_shuts_down() {
         .await;
         dbos.shutdown(Duration::ZERO).await;
     };
-    tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(waiting, ending) }).await.unwrap();
+    tokio::time::timeout(harness::PATIENCE, async { tokio::join!(waiting, ending) }).await.unwrap();
 
     let late = client.post("/checkout").json(&cart()).send().await;
     is_problem(&late, 503, Some("unavailable"));

@@ -22,7 +22,7 @@ pub(super) const QUEUE: &str = "rust-queue";
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// As long as a witness waits for anything.
-pub(super) const WAIT: Duration = Duration::from_secs(20);
+pub(super) const WAIT: Duration = Duration::from_secs(120);
 
 /// What this application's workflows fail with.
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
@@ -55,9 +55,7 @@ pub(super) fn builder(fresh: &Fresh) -> Builder<()> {
         .register_fn("echo", async |_: Ctx, value: Value| Ok::<_, Shop>(value))
         .register_fn("sold_out", async |_: Ctx, left: u32| Err::<Value, _>(Shop::SoldOut { left }))
         .register_fn("converse", converse)
-        .register_fn("sit", async |ctx: Ctx, ()| {
-            ctx.recv::<Value>("rise").timeout(Duration::from_secs(600)).await
-        })
+        .register_fn("sit", async |ctx: Ctx, ()| ctx.recv::<Value>("rise").timeout(HOUR).await)
         .register_fn("three_steps", three_steps)
         .register_fn("relay", relay)
         .register_fn("nightly", async |_: Ctx, (at, context): (String, Value)| {

@@ -1,7 +1,6 @@
 //! The program `interop-rust` fulfils the contract of the interoperability demo, with a peer in Python.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use harness::peer::{Language, Peer};
 use harness::process::Process;
@@ -24,14 +23,14 @@ async fn launch() -> Demo {
     let options = json!({"name": "interop-python", "version": "interop-python-v1", "executor": "python",
         "queues": ["interop-queue-python"]});
     let python = Peer::launch_as(Language::Python, "interop_python.py", &fresh, &options).await;
-    let port = process.line(Duration::from_secs(20), |line| line.starts_with("listening on ")).await;
+    let port = process.line(2 * harness::PATIENCE, |line| line.starts_with("listening on ")).await;
     let port: u16 = port.trim_start_matches("listening on ").parse().unwrap();
     Demo { python, server: ([127, 0, 0, 1], port).into(), _process: process, _fresh: fresh }
 }
 
 /// Within the time that the demo's driver gives a request.
 async fn soon<T>(request: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(15), request).await.expect("an answer in time")
+    tokio::time::timeout(harness::PATIENCE, request).await.expect("an answer in time")
 }
 
 impl Demo {

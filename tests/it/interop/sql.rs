@@ -61,7 +61,7 @@ async fn sql_starts_our_workflow_and_talks_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_of_sql_without_a_topic_is_received_without_one() {
     let fresh = fresh().await;
-    let listen = async |ctx: Ctx, ()| ctx.recv::<Value>(None).timeout(Duration::from_secs(20)).await;
+    let listen = async |ctx: Ctx, ()| ctx.recv::<Value>(None).timeout(Duration::from_secs(3600)).await;
     let dbos = builder(&fresh).register_fn("listen", listen).launch().await.unwrap();
     let id = enqueue(&fresh, "listen", "ARRAY[]::json[]").await;
     fresh.execute(&format!("SELECT dbos.send_message('{id}', '[1]')")).await;

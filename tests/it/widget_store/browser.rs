@@ -25,7 +25,7 @@ async fn buy_and_pay(browser: &Browser) -> String {
 
 on_each_backend! {
     async fn the_bar_goes_on_after_a_crash_without_a_reload_and_nobody_else_sees_it(fresh: Fresh) {
-        let slow = ("WIDGET_TICK_MS", "600");
+        let slow = ("WIDGET_TICK_MS", "1500");
         let mut shop = Shop::open(&fresh, &[slow]).await.unwrap();
         let address = shop.address.to_string();
         let driver = Driver::start().await;

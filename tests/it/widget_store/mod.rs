@@ -81,7 +81,7 @@ impl Shop {
         assert_eq!(response.status, 202, "{}", response.text());
         let decided = format!("/dbos/workflows/{payment_id}/events/order_id");
         let decided =
-            self.client.get(decided).header("authorization", ADA).header("prefer", "wait=10").send().await;
+            self.client.get(decided).header("authorization", ADA).header("prefer", "wait=25").send().await;
         assert_eq!(decided.status, 200, "{}", decided.text());
         decided.json()["value"].as_str().expect("text").parse().expect("the number of an order")
     }
@@ -108,7 +108,7 @@ fn settings(database_url: &str) -> Settings {
     Settings {
         database_url: database_url.to_owned(),
         tick: Duration::from_millis(2),
-        patience: Duration::from_secs(10),
+        patience: harness::PATIENCE,
         crash: false,
         ..Settings::default()
     }

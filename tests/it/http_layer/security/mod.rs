@@ -55,7 +55,7 @@ async fn parked_by_ada(client: &Client) -> String {
     assert_eq!(started.status, StatusCode::ACCEPTED, "{}", started.text());
     let id = started.header("dbos-workflow-id").unwrap().to_owned();
     let event = format!("/dbos/workflows/{id}/events/nothing");
-    let ready = of(client, ADAS, &Method::GET, &event).header("prefer", "wait=10").send().await;
+    let ready = of(client, ADAS, &Method::GET, &event).header("prefer", "wait=25").send().await;
     assert_eq!(ready.status, StatusCode::OK, "{}", ready.text());
     id
 }

@@ -78,12 +78,12 @@ async fn do_everything(fresh: &Fresh) -> Vec<String> {
         request.header("cookie", "session=planted-cookie")
     };
     let started = post("/dbos/start/checkout")
-        .header("prefer", "wait=10")
+        .header("prefer", "wait=25")
         .json(&json!({"item": "planted-item", "count": 1}));
     let started = started.send().await;
     assert_eq!(started.status, StatusCode::OK, "{}", started.text());
     let failed = post("/dbos/start/checkout")
-        .header("prefer", "wait=10")
+        .header("prefer", "wait=25")
         .json(&json!({"item": "planted-item", "count": 101}));
     assert_eq!(failed.send().await.json()["status"], "ERROR");
     let waits = post("/dbos/start/parked").json(&json!(7)).send().await;

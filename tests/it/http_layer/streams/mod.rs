@@ -32,7 +32,7 @@ enum Order {
 async fn scribe(ctx: Ctx, _: ()) -> Result<u32, ShopError> {
     let mut written = 0;
     loop {
-        match ctx.recv::<Order>("do").timeout(Duration::from_secs(60)).await? {
+        match ctx.recv::<Order>("do").timeout(Duration::from_secs(3600)).await? {
             Some(Order::Write(values)) => {
                 for value in values {
                     ctx.write_stream("progress", &value).await?;
@@ -54,7 +54,7 @@ async fn scribe(ctx: Ctx, _: ()) -> Result<u32, ShopError> {
 async fn scribes(url: &str, executor: &str, pool: u32) -> Dbos {
     let builder = Dbos::builder("stream-tests").database_url(url).application_version("v1");
     let builder = builder.executor_id(executor).pool_size(pool);
-    let builder = builder.polling_interval(Duration::from_millis(50)).patience(Duration::from_secs(1));
+    let builder = builder.polling_interval(Duration::from_millis(50)).patience(harness::PATIENCE);
     builder.peer_recovery(false).state(()).register(scribe).launch().await.unwrap()
 }
 
@@ -139,7 +139,7 @@ impl Events {
                     return Some(event);
                 }
             }
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await;
+            let frame = tokio::time::timeout(harness::PATIENCE, self.body.frame()).await;
             let bytes = frame.expect("no event came").transpose().unwrap()?.into_data().unwrap();
             self.text.push_str(str::from_utf8(&bytes).unwrap());
             self.unread.extend_from_slice(&bytes);

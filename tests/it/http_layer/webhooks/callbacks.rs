@@ -26,7 +26,7 @@ pub(super) fn path(url: &str) -> String {
 async fn asks(ctx: RuntimeCtx<(), Error>, valid_for: Duration) -> Result<Option<Value>, Error> {
     let until = ctx.now().await?.after(valid_for);
     ctx.set_event("address", &callbacks().url(ctx.workflow_id(), "answer", until)).await?;
-    ctx.recv("answer").timeout(Duration::from_secs(60)).await
+    ctx.recv("answer").timeout(Duration::from_secs(3600)).await
 }
 
 const ASKS: WorkflowRef<Duration, Option<Value>> = WorkflowRef::named("asks");
@@ -41,7 +41,7 @@ on_each_backend! {
         let dbos = launch(&fresh).await;
         let client = client(Webhooks::new(DbosLayer::new(dbos.clone()).callbacks(callbacks())));
         let asking = dbos.start(ASKS, Duration::from_secs(60)).id("film-1").await.unwrap();
-        let url: String = dbos.get_event(asking.id(), "address", Duration::from_secs(10)).await.unwrap().unwrap();
+        let url: String = dbos.get_event(asking.id(), "address", harness::PATIENCE).await.unwrap().unwrap();
         for (value, duplicate) in [(json!({"frames": 7}), false), (json!("again"), true)] {
             let response = client.post(path(&url)).json(&value).send().await;
             assert_eq!((response.status, response.json()), (StatusCode::ACCEPTED, json!({"duplicate": duplicate})));

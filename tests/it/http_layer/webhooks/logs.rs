@@ -75,8 +75,8 @@ on_each_backend! {
         let token = path.rsplit_once('/').unwrap().1;
         let signature = &signed("d-1", &good)[0].1;
 
-        server.process.line(Duration::from_secs(20), |line| line.contains("waits for its workflow")).await;
-        server.process.terminate(Duration::from_secs(20)).await;
+        server.process.line(2 * harness::PATIENCE, |line| line.contains("waits for its workflow")).await;
+        server.process.terminate(2 * harness::PATIENCE).await;
         let log = server.process.output();
         for shown in ["webhook.source=\"standard\"", "webhook.delivery=\"d-1\"", "is not authentic", "cannot be used", "wh:standard:d-1"] {
             assert!(log.contains(shown), "{shown} is not in the log:\n{log}");

@@ -43,7 +43,7 @@ struct Event {
 /// Waits to be paid.
 #[workflow]
 async fn payee(ctx: Ctx, _: ()) -> Result<Option<Value>, Error> {
-    ctx.recv("payment").timeout(Duration::from_secs(60)).await
+    ctx.recv("payment").timeout(Duration::from_secs(3600)).await
 }
 
 #[workflow]

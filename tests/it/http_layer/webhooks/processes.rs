@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Run in processes of their own by the tests below.
 #[tokio::test]
