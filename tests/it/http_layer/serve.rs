@@ -308,7 +308,7 @@ async fn a_request_in_flight_may_still_start_its_workflow() {
     });
     let answer = finishing.join_next().await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
-    served.end().await;
+    assert_eq!(served.fresh.scalar("SELECT count(*) FROM workflow_status WHERE status = 'PENDING'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
