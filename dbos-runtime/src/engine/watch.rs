@@ -94,16 +94,16 @@ async fn ended(shared: &Shared, ends: &[Touched]) -> Result<(), StoreError> {
     Ok(())
 }
 
-#[cfg(feature = "sqlite")]
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::model::workflow::Identity;
-    use crate::time::Timestamp;
-
+    #[cfg(feature = "sqlite")]
     #[tokio::test]
     async fn a_clients_clock_follows_the_database() {
+        use super::*;
+        use crate::config::Config;
+        use crate::model::workflow::Identity;
+        use crate::time::Timestamp;
+
         let file =
             std::env::temp_dir().join(format!("{}.sqlite", crate::ids::OwnerToken::generate(None).as_str()));
         let mut config = Config::new("watch".to_owned());
