@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt as _;
-use http::StatusCode;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::receiver::throttled;
 use crate::json;
 use crate::problem::Problem;
 
@@ -128,6 +128,11 @@ impl Drop for Reader<'_> {
             held.bytes -= entry.bytes;
         }
     }
+}
+
+/// Too much comes at a time.
+pub(super) fn throttled() -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 #[cfg(test)]

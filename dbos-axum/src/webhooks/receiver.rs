@@ -6,8 +6,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use dbos_runtime::{Dbos, Target as _, Timestamp, WorkflowId};
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
@@ -16,7 +15,7 @@ use super::callback::Callbacks;
 use super::deliver::{Launch, Order, Owner};
 use super::delivery_id::DeliveryId;
 use super::inbox::{INBOX, Parcel, Task};
-use super::reading::Readers;
+use super::reading::{Readers, throttled};
 use super::scheme::Refused;
 use super::source::{Incoming, Source};
 use crate::json::{self, Json};
@@ -202,11 +201,6 @@ impl Receiver {
     fn permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.at_once.try_acquire().map_err(|_| throttled())
     }
-}
-
-/// Too much comes at a time.
-pub(super) fn throttled() -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS).with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// The sender learns nothing of which check has failed; the log does.

@@ -136,8 +136,8 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn next(&self, now: Timestamp) -> Timestamp {
-        let now = now.as_millis();
-        let next = |last: i64| (last + 1).clamp(now, now.saturating_add(PLACES_AHEAD));
+        let (now, end) = (now.as_millis(), Self::end(now).as_millis());
+        let next = |last: i64| (last + 1).clamp(now, end);
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         Timestamp::from_millis(next(last.unwrap_or_default()))
     }

@@ -5,6 +5,7 @@ use tokio::sync::mpsc::Sender;
 use super::{Answer, Store};
 use crate::failpoint::{self, Boundary, Side};
 use crate::ids::WorkflowId;
+use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::time::Timestamp;
 
@@ -28,7 +29,10 @@ impl Store {
     /// Cancels this application's workflows that were inserted by then and have not ended; their ids.
     pub(crate) async fn cancel_inserted_by(&self, instant: Timestamp) -> Answer<Vec<String>> {
         failpoint::pass(Boundary::Cancel, Side::Before);
-        let cancelled = ask!(self, backend => backend.cancel_inserted_by(instant.as_millis()).await)?;
+        let millis = instant.as_millis();
+        // A burst that is there by then has places ahead of the clock.
+        let placed = millis.saturating_add(PLACES_AHEAD);
+        let cancelled = ask!(self, backend => backend.cancel_inserted_by(millis, placed).await)?;
         failpoint::pass(Boundary::Cancel, Side::After);
         Ok(cancelled)
     }

@@ -6,7 +6,6 @@ use tokio::sync::mpsc::Sender;
 
 use super::Postgres;
 use crate::ids::WorkflowId;
-use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -91,11 +90,11 @@ impl Postgres {
         self.ask(async |c| Ok(query.execute(c).await?.rows_affected() > 0)).await
     }
 
-    pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
+    pub(crate) async fn cancel_inserted_by(&self, millis: i64, placed: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(self.statements.get(CANCEL_INSERTED_BY))
             .bind(millis)
             .bind(self.identity.application())
-            .bind(millis.saturating_add(PLACES_AHEAD));
+            .bind(placed);
         self.ask_within(&self.pool, None, async |c| query.fetch_all(c).await).await
     }
 

@@ -6,7 +6,6 @@ use tokio::sync::mpsc::Sender;
 
 use super::Sqlite;
 use crate::ids::WorkflowId;
-use crate::model::queue::PLACES_AHEAD;
 use crate::model::retention::{Collected, Retention};
 use crate::store::error::StoreError;
 
@@ -108,9 +107,9 @@ impl Sqlite {
         .await
     }
 
-    pub(crate) async fn cancel_inserted_by(&self, millis: i64) -> Result<Vec<String>> {
+    pub(crate) async fn cancel_inserted_by(&self, millis: i64, placed: i64) -> Result<Vec<String>> {
         let query = sqlx::query_scalar(CANCEL_INSERTED_BY).bind(millis).bind(self.identity.application());
-        let query = query.bind(millis.saturating_add(PLACES_AHEAD));
+        let query = query.bind(placed);
         self.change(async |c| query.fetch_all(c).await).await
     }
 
